@@ -8,9 +8,10 @@ import json
 import math
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import closing, suppress
+from itertools import repeat
 
 import numpy as np
 import streamlit as st
@@ -22,8 +23,8 @@ from streamlitcliputils import (
     MAX_UPLOADS,
     UNSPLASH_HOME,
     UNSPLASH_PAGE_SIZE,
+    Model,
     Photo,
-    PhotoError,
     Progress,
     Query,
     SearchError,
@@ -31,6 +32,7 @@ from streamlitcliputils import (
     Shared,
     UnsplashError,
     count_download,
+    demo_photos,
     demo_settings,
     explain,
     find_photos,
@@ -48,7 +50,11 @@ LARGE_WIDTH = 1600  # pixels, in the dialog
 ROW_HEIGHT = 11  # rem, of a row of photos before it is stretched to the column's width
 RECENT = 8  # searches that are offered again
 EXAMPLES = ("a man with a red helmet on a moped", "a quiet morning by the sea", "city lights in the rain")
-DEMO_EXAMPLES = ("automobile in the dark", "hot coffee in winter", "a scarlet toadstool at the seaside")
+DEMO_EXAMPLES = {  # words that no title has, and the drawing that shows them
+    "automobile in the dark": "drawing-042",
+    "hot coffee in winter": "drawing-015",
+    "a scarlet toadstool at the seaside": "drawing-072",
+}
 
 COLORS = ("black", "white", "yellow", "orange", "red", "purple", "magenta", "green", "teal", "blue")
 # What may be chosen, by its name in the page's address: the label, and each value with its words. The first is the
@@ -72,16 +78,19 @@ STYLE = """
 .stApp h2 { font-size: clamp(1.4rem, 4vw, 1.9rem); }
 .stApp [class*="st-key-photos-"] { row-gap: 1.25rem; }
 .stApp [class*="st-key-card-"] { gap: 0; }
+.stApp [class*="st-key-card-examples-"] { gap: .5rem; }
+.stApp [class*="st-key-details-"] { min-height: 1.6rem; }
 [class*="st-key-card-"] img { border-radius: .5rem; }
 [class*="st-key-card-"] p { text-align: left; line-height: 1.35; margin: 0; overflow-wrap: anywhere; }
-.stApp [data-testid="stCaptionContainer"] { opacity: .9; }
+:is(.stApp, [role="dialog"]) [data-testid="stCaptionContainer"] { opacity: .9; }
 [class*="st-key-card-"] [data-testid="stCaptionContainer"] { margin: 0; }
+[class*="st-key-card-"] [data-testid="stImageCaption"] { padding: 0; }
 [class*="st-key-card-"] [data-testid="stImageCaption"] p { font-weight: 600; }
-.stApp [class*="st-key-details-"] button { min-height: 1.5rem; padding: 0; font-size: .875rem; }
+.stApp [class*="st-key-details-"] button { display: block; min-height: 1.5rem; padding: 0; font-size: .875rem; }
 .moved { font-size: .875rem; font-weight: 600; white-space: nowrap; }
-.heat { display: grid; max-width: 30rem; }
+.heat { display: grid; max-width: 28rem; }
 .heat img { grid-area: 1 / 1; width: 100%; aspect-ratio: 1; object-fit: cover; border-radius: .5rem; }
-[role="dialog"] [data-testid="stImage"] img { max-height: 60vh; object-fit: contain; object-position: left; }
+[role="dialog"] [data-testid="stImage"] img { width: auto !important; max-height: 70vh; border-radius: .5rem; }
 @media (max-width: 640px) {  /* one column under the other: its heading stays in sight, on a colour for both themes */
   div:has(> [class*="st-key-heading-"]) { position: sticky; top: 3.75rem; z-index: 9; }
   .stApp [class*="st-key-heading-"] { margin-bottom: .5rem; }
@@ -146,14 +155,14 @@ def show_credit(photo: Photo) -> None:
         st.caption("Your own" if isinstance(photo.picture, bytes) else "Drawing from the demo")
 
 
-def show_photos(
-    column: str, photos: Sequence[Photo], captions: Sequence[str], notes: Sequence[str]
+def show_pictures(
+    column: str, photos: Sequence[Photo], captions: Iterable[str | None] = repeat(None)
 ) -> list[DeltaGenerator]:
-    """Draw photos in rows; `notes` are HTML. Returns each one's container, so that more can be said there."""
+    """Draw pictures in rows. Returns each one's container, for what is to stand below it."""
     cards: list[DeltaGenerator] = []
     places: list[str] = []
     with st.container(horizontal=True, key=f"photos-{column}"):
-        for place, (photo, caption, note) in enumerate(zip(photos, captions, notes, strict=True)):
+        for place, (photo, caption) in enumerate(zip(photos, captions, strict=False)):
             ratio = min(max(photo.width / photo.height, 0.5), 2.5)
             places.append(
                 f"div:has(> .st-key-card-{column}-{place}) {{ flex: {ratio:.3f} 1 {ratio * ROW_HEIGHT:.2f}rem;"
@@ -161,20 +170,22 @@ def show_photos(
                 f" {{ aspect-ratio: {photo.width} / {photo.height}; background: {photo.color}; }}"
             )
             card = st.container(key=f"card-{column}-{place}")
+            picture = photo.picture or photo.sized(SHOWN_WIDTH)
+            card.image(picture, caption=caption, width="stretch", alt=photo.description or "Photo")
             cards.append(card)
-            with card:
-                picture = photo.picture or photo.sized(SHOWN_WIDTH)
-                st.image(picture, caption=caption, width="stretch", alt=photo.description or "Photo")
-                with st.container(horizontal=True, key=f"details-{column}-{place}"):
-                    if note:
-                        st.html(note, width="content")
-                    opened = {"opened": photo.id}
-                    st.button(
-                        "Details", f"{column}-{place}", type="tertiary", on_click=st.session_state.update, kwargs=opened
-                    )
-                show_credit(photo)
     st.html(f"<style>{''.join(places)}</style>")
     return cards
+
+
+def show_below(card: DeltaGenerator, photo: Photo, key: str, note: str = "") -> None:
+    """What stands below a picture: a note (HTML), the way to its details, and whose it is."""
+    opened = {"opened": photo.id}
+    with card:
+        with st.container(horizontal=True, vertical_alignment="center", key=f"details-{key}"):
+            if note:
+                st.html(note, width="content")
+            st.button("Details", key, type="tertiary", on_click=st.session_state.update, kwargs=opened)
+        show_credit(photo)
 
 
 def heat_map(falls: np.ndarray) -> str:
@@ -209,48 +220,58 @@ def count_quietly(photo: Photo, settings: Settings) -> None:
 @st.dialog("Photo", width="large")
 def show_large(photo: Photo, progress: Progress, settings: Settings) -> None:
     """Everything about one photo, and everything that can be done with it."""
-    st.image(photo.picture or photo.sized(LARGE_WIDTH), width="stretch", alt=photo.description or "Photo")
-    if photo.description:
-        st.text(photo.description)
-    show_credit(photo)
+    picture, beside = st.columns([3, 2], gap="medium")
+    picture.image(photo.picture or photo.sized(LARGE_WIDTH), width="stretch", alt=photo.description or "Photo")
     rows = {str(row["id"]): row for row in ranking_rows(progress)}
-    facts = [f"{photo.width} x {photo.height} pixels"]
-    if row := rows.get(photo.id):
-        facts += [f"Sim Score {row['score']:.2f}", f"place {row['rank']} of {len(rows)}, before {row['original_rank']}"]
-    st.write(" · ".join(facts))
-    with st.container(horizontal=True):
-        why = row and st.button("Why this photo?", icon=":material/lightbulb:")
-        if row and st.button("More like this", icon=":material/image_search:"):
-            go(like=photo.id)
-            st.rerun()
-        if photo.page_url:
-            st.link_button("On Unsplash", photo.page_url, icon=":material/open_in_new:")
-            st.link_button(
-                "Download",
-                photo.download_url,
-                icon=":material/download:",
-                on_click=count_quietly,
-                args=(photo, settings),
-            )
-    if why and progress.wanted is not None:
-        with st.spinner("Hiding one part of the picture after the other"):
-            try:
-                falls = explain(photo, progress.wanted, progress.loading.model.result())
-            except PhotoError as error:
-                st.warning(f"There is no explanation: {error}.")
-                return
-        picture = html.escape(picture_address(photo))
-        st.html(f'<div class="heat"><img src="{picture}" alt=""><img src="{heat_map(falls)}" alt="Heat map"></div>')
-        st.caption(
-            "How much the score changes when a part is hidden: red parts raise it, by up to"
-            f" {max(0.0, float(falls.max())):.2f}; blue parts lower it, by up to {max(0.0, float(-falls.min())):.2f}."
-        )
+    row = rows.get(photo.id)
+    with beside:
+        if photo.description:
+            st.text(photo.description)
+        show_credit(photo)
+        facts = [f"{photo.width} x {photo.height} pixels"]
+        if row:
+            places = f"place {row['rank']} of {len(rows)}, before {row['original_rank']}"
+            facts += [f"Sim Score {row['score']:.2f}", places]
+        st.write(" · ".join(facts))
+        with st.container(horizontal=True):
+            if row and st.button("More like this", icon=":material/image_search:"):
+                go(like=photo.id)
+                st.rerun()
+            if photo.page_url:
+                st.link_button("On Unsplash", photo.page_url, icon=":material/open_in_new:")
+                st.link_button(
+                    "Download",
+                    photo.download_url,
+                    icon=":material/download:",
+                    on_click=count_quietly,
+                    args=(photo, settings),
+                )
+            why = row and st.button("Why this photo?", icon=":material/lightbulb:")
+        if why and progress.wanted is not None:
+            show_explanation(photo, progress.wanted, progress.loading.model.result())
+
+
+def show_explanation(photo: Photo, wanted: np.ndarray, model: Model) -> None:
+    """The heat map of a photo, over it."""
+    with st.spinner("Hiding one part of the picture after the other"):
+        try:
+            falls = explain(photo, wanted, model)
+        except SearchError as error:
+            st.warning(f"There is no explanation: {str(error).rstrip('.')}.")
+            return
+    picture = html.escape(picture_address(photo))
+    st.html(f'<div class="heat"><img src="{picture}" alt=""><img src="{heat_map(falls)}" alt="Heat map"></div>')
+    st.caption(
+        "How much the score changes when a part is hidden: red parts raise it, by up to"
+        f" {max(0.0, float(falls.max())):.2f}; blue parts lower it, by up to {max(0.0, float(-falls.min())):.2f}."
+    )
 
 
 def show_reranking(progress: Progress, before: str) -> None:
     """Lines from each photo's original rank to its rank by meaning, with its score."""
     import altair as alt  # takes half a second, and most visits never look at this
 
+    ink = st.get_option(f"theme.{st.context.theme.type or 'light'}.textColor")
     rows = ranking_rows(progress)
     sides = {before: "original_rank", "Semantic Search": "rank"}
     ends = [
@@ -271,9 +292,10 @@ def show_reranking(progress: Progress, before: str) -> None:
     )
     points = base.mark_point(filled=True, size=60, color="#4b9b7f").add_params(hovered)
     scores = base.transform_filter(alt.datum.side == "Semantic Search")
-    labels = scores.mark_text(align="left", dx=10, color="#4b9b7f").encode(text=alt.Text("score:Q", format=".2f"))
+    labels = scores.mark_text(align="left", dx=10, color=ink).encode(text=alt.Text("score:Q", format=".2f"))
     height = max(300, 22 * len(rows))
-    st.altair_chart((lines + points + labels).properties(height=height), width="stretch", alt="Places before and after")
+    chart = (lines + points + labels).properties(height=height).configure_axis(labelColor=ink, titleColor=ink)
+    st.altair_chart(chart, width="stretch", alt="Places before and after")
 
 
 def as_csv(rows: list[dict[str, str | int | float]]) -> str:
@@ -368,9 +390,15 @@ loading = load_model(settings)  # starts at the first visit, after the box is on
 
 if not words:
     st.write("Describe a picture in your own words: CLIP reads them, looks at the photos and ranks these by meaning.")
-    with st.container(horizontal=True):
-        for example in DEMO_EXAMPLES if settings.demo else EXAMPLES:
-            st.button(example, on_click=go, kwargs={"q": example}, icon=":material/search:")
+    if settings.demo:
+        drawings = {photo.id: photo for photo in demo_photos()}
+        examples = show_pictures("examples", [drawings[id_] for id_ in DEMO_EXAMPLES.values()])
+        for text, card in zip(DEMO_EXAMPLES, examples, strict=True):
+            card.button(text, on_click=go, kwargs={"q": text}, icon=":material/search:", width="stretch")
+    else:
+        with st.container(horizontal=True):
+            for text in EXAMPLES:
+                st.button(text, on_click=go, kwargs={"q": text}, icon=":material/search:")
     st.stop()
 st.session_state.recent = [words, *(text for text in recent if text != words)][:RECENT]
 
@@ -401,16 +429,21 @@ if own:
 else:
     found = find_photos(query, settings, st.session_state.setdefault("visits", deque()))
 
+shown: list[Photo] = []
 cards: list[DeltaGenerator] = []
+told = False
 progress = Progress(loading)
 try:
     with closing(search(query, found, loading, st.session_state.own_features if own else None)) as steps:
         for progress in steps:
-            if progress.photos and not cards:
+            if progress.photos and not shown:
                 shown = progress.photos[: query.total]
                 with original:
-                    numbers = [str(number) for number in range(1, len(shown) + 1)]
-                    cards = show_photos("original", shown, numbers, [""] * len(shown))
+                    cards = show_pictures("original", shown, [str(number) for number in range(1, len(shown) + 1)])
+            elif shown and not told:  # the pictures are on their way to the screen first
+                for place, (photo, card) in enumerate(zip(shown, cards, strict=True)):
+                    show_below(card, photo, f"original-{place}")
+                told = True
             show_status(status, progress)
 except SearchError as error:
     status.error(str(error))
@@ -427,7 +460,7 @@ if progress.problem or not progress.ranking:
     st.stop()
 status.empty()
 
-for photo, card in zip(progress.photos, cards, strict=False):
+for photo, card in zip(shown, cards, strict=True):
     if photo.id in progress.left_out:
         card.caption(f"Not ranked: {progress.left_out[photo.id]}.")
 
@@ -455,8 +488,9 @@ with semantic:
         st.caption(f"CLIP reads only 77 tokens; left out: {as_text(cut)}")
     places = {photo.id: place for place, photo in enumerate(progress.photos, start=1)}
     best = kept[: query.total]
-    notes = [movement(place, places[photo.id]) for place, (photo, _) in enumerate(best, start=1)]
-    show_photos("semantic", [photo for photo, _ in best], [f"Sim Score: {value:.2f}" for _, value in best], notes)
+    cards = show_pictures("semantic", [photo for photo, _ in best], [f"Sim Score: {value:.2f}" for _, value in best])
+    for place, ((photo, _), card) in enumerate(zip(best, cards, strict=True)):
+        show_below(card, photo, f"semantic-{place}", movement(place + 1, places[photo.id]))
 
 with tools, st.popover("Take it with you", icon=":material/download:"):
     rows = ranking_rows(progress)

@@ -7,6 +7,7 @@ Features are float32 arrays of shape (n, d); pixels are uint8 arrays of shape (n
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import io
 import json
@@ -14,6 +15,7 @@ import logging
 import math
 import os
 import re
+import sys
 import threading
 import time
 import warnings
@@ -22,6 +24,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, reduce
 from http.cookiejar import DefaultCookiePolicy
@@ -77,11 +80,15 @@ DECODERS = 2  # photos decoded at once, each holds at most two copies, MAX_PIXEL
 # those of the 1080 pixels wide one; at 1.15 by 1.8 %; at 2.0 still by 1.9 % (JPEG's noise), for 2.5 times the bytes.
 FETCHED_SIDE = 1.15
 MIN_FETCHED_SIDE = 256  # pixels; below, JPEG's blocks are large beside what a small model sees
-GOOD_BATCH = 5  # photos; larger batches bring no more photos a second on a CPU
+GOOD_BATCH = 5  # photos; on a CPU larger batches bring few more photos a second
 MAX_BATCH = 16  # photos; a search for many photos lets others in after each batch
-PATIENCE = 0.05  # how long photos that are ready wait for more to fill a batch
+PATIENCE = 0.05  # how long photos that are ready wait until there are enough for a batch
+PAUSE = 0.005  # how long no further photo comes until those that are enough wait no more
 HEARTBEAT = 0.1  # how often a search that waits says so, and can be cancelled
 WEIGHTS_TIMEOUT = 20.0
+HEAD_START = 0.25  # in which a browser fetches what the page is made of; importing torch keeps the server from sending
+KEPT_WHEN_FREED = 64 * 2**20  # bytes, about what a pass of MAX_BATCH photos takes and gives back
+LARGEST_KEPT = 16 * 2**20  # bytes, of one tensor; Pillow's blocks are as large and so are not kept
 
 UNSPLASH_API = "https://api.unsplash.com"
 UNSPLASH_KEYS = "https://unsplash.com/oauth/applications"
@@ -540,12 +547,13 @@ def search_unsplash(query: Query, settings: Settings, visitor: deque[float] | No
             _count_visit(visitor)
         return _replies.submit(_api_calls, key, lambda: _search_page(settings, parameters))
 
+    total = min(query.total, MAX_TOTAL)
     photos, pages = page(1).result()
-    further = [page(number) for number in range(2, min(pages, math.ceil(query.total / UNSPLASH_PAGE_SIZE)) + 1)]
+    further = [page(number) for number in range(2, min(pages, math.ceil(total / UNSPLASH_PAGE_SIZE)) + 1)]
     found = {photo.id: photo for photo in photos}  # pages can overlap while photos are being added
     for one in further:
         found |= {photo.id: photo for photo in one.result()[0] if photo.id not in found}
-    return list(found.values())[: query.total]
+    return list(found.values())[:total]
 
 
 def _count_visit(visitor: deque[float]) -> None:
@@ -732,6 +740,10 @@ def _run(model: Model, forward: Callable[[], torch.Tensor]) -> np.ndarray:
     except torch.OutOfMemoryError as error:
         if model.device == "cpu":
             raise ModelError("CLIP ran out of memory. Please set CLIP_MODEL to a smaller one.") from error
+    except RuntimeError as error:  # the CPU's want of memory too
+        log.exception("CLIP failed")
+        remedy = "Please search again, or set CLIP_DEVICE to cpu or CLIP_MODEL to a smaller one."
+        raise ModelError(f"CLIP failed on {model.device}; the log says more. {remedy}") from error
     model.move_to_cpu()  # only here, where the error no longer keeps what the pass held
     return _run(model, forward)
 
@@ -800,8 +812,11 @@ class Loading:
         threading.Thread(target=_fulfil, args=(self.model, load), name="load-clip", daemon=True).start()
 
     def _load(self, name: str, device: str, precision: str) -> Model:
-        # Threads that wait for each other sleep instead of spinning, which on a busy machine halves the time of a pass.
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+        if "torch" not in sys.modules:
+            time.sleep(HEAD_START)
+        # How long torch's threads spin before they sleep when they wait for each other: a pass takes 135 ms instead of
+        # the 170 of no spinning, and where others want the cores 170 instead of the 190 of spinning without end.
+        os.environ.setdefault("GOMP_SPINCOUNT", "5000")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # clip imports pkg_resources, which warns of its own end
             import clip
@@ -829,10 +844,22 @@ class Loading:
             network.to(device)
         except torch.OutOfMemoryError:
             model.move_to_cpu()
+        _keep_freed_memory()
         self.status = "Warming up CLIP"  # the first passes allocate and choose kernels
         encode_text(model, "a photo")
         encode_images(model, np.zeros((1, 3, model.resolution, model.resolution), np.uint8))
         return model
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what a forward pass frees for the next one, which else is mapped anew and takes a fifth longer.
+
+    https://man7.org/linux/man-pages/man3/mallopt.3.html
+    """
+    with suppress(AttributeError, OSError, TypeError):  # another libc
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(-1, KEPT_WHEN_FREED)  # M_TRIM_THRESHOLD
+        mallopt(-3, LARGEST_KEPT)  # M_MMAP_THRESHOLD
 
 
 def usable_cores(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
@@ -1126,7 +1153,7 @@ def _encode_photos(progress: Progress, model: Model, features: dict[str, np.ndar
     reading: dict[Future[np.ndarray], Photo] = {}
     others: dict[Future[np.ndarray], Photo] = {}  # on their way in another search
     ready: list[tuple[Photo, np.ndarray]] = []
-    ready_since = 0.0
+    ready_since = last_ready = 0.0
     batch: list[Photo] = []
     running: Future[np.ndarray] | None = None
 
@@ -1152,13 +1179,15 @@ def _encode_photos(progress: Progress, model: Model, features: dict[str, np.ndar
         for photo in progress.photos or ():
             claim(photo)
         while reading or others or ready or running:
-            waiting_for_more = reading and len(ready) < GOOD_BATCH and time.monotonic() < ready_since + PATIENCE
+            start = min(ready_since + PATIENCE, last_ready + PAUSE if len(ready) >= GOOD_BATCH else math.inf)
+            waiting_for_more = reading and len(ready) < MAX_BATCH and time.monotonic() < start
             if ready and not running and not waiting_for_more:
                 batch = [photo for photo, _ in ready[:MAX_BATCH]]
                 running = _forward.submit(encode_images, model, np.stack([pixels for _, pixels in ready[:MAX_BATCH]]))
                 del ready[:MAX_BATCH]
             under_way = [*reading, *others, *([running] if running else [])]
-            done, _ = wait(under_way, PATIENCE if ready else HEARTBEAT, FIRST_COMPLETED)
+            pause = max(0.0, start - time.monotonic()) if ready and not running else HEARTBEAT
+            done, _ = wait(under_way, min(pause, HEARTBEAT), FIRST_COMPLETED)
             for future in done:
                 if future is running:
                     for photo, one in zip(batch, future.result(), strict=True):
@@ -1170,7 +1199,8 @@ def _encode_photos(progress: Progress, model: Model, features: dict[str, np.ndar
                     if error := future.exception():
                         leave_out(photo, error)
                         continue
-                    ready_since = ready_since if ready else time.monotonic()
+                    last_ready = time.monotonic()
+                    ready_since = ready_since if ready else last_ready
                     ready.append((photo, future.result()))
                 else:
                     photo = others.pop(future)
@@ -1227,13 +1257,16 @@ def read_uploads(files: Iterable[tuple[str, bytes]]) -> tuple[list[Photo], list[
     """
     photos: dict[str, Photo] = {}
     left_out: list[str] = []
-    for name, content in _unzipped(files, left_out):
+    for number, (name, content) in enumerate(_unzipped(files, left_out)):
+        if number == MAX_UPLOADS:
+            left_out.append(f"Only the first {MAX_UPLOADS} files are taken.")
+            break
+        if content is None or len(content) > MAX_PHOTO_BYTES:
+            left_out.append(f"{name}: it is larger than {MAX_PHOTO_BYTES // 2**20} MB.")
+            continue
         id_ = hashlib.sha256(content).hexdigest()
         if id_ in photos:
             continue
-        if len(photos) == MAX_UPLOADS:
-            left_out.append(f"Only the first {MAX_UPLOADS} pictures are taken.")
-            break
         try:
             image = open_photo(content, UPLOAD_SIDE)
         except PhotoError as error:
@@ -1247,8 +1280,8 @@ def read_uploads(files: Iterable[tuple[str, bytes]]) -> tuple[list[Photo], list[
     return list(photos.values()), left_out
 
 
-def _unzipped(files: Iterable[tuple[str, bytes]], left_out: list[str]) -> Iterator[tuple[str, bytes]]:
-    """The files, and in place of each zip those within; what is too large or broken goes to `left_out` instead."""
+def _unzipped(files: Iterable[tuple[str, bytes]], left_out: list[str]) -> Iterator[tuple[str, bytes | None]]:
+    """The files, and in place of each zip those within (None for one too large); a broken zip goes to `left_out`."""
     for name, content in files:
         if not zipfile.is_zipfile(io.BytesIO(content)):
             yield name, content
@@ -1259,10 +1292,8 @@ def _unzipped(files: Iterable[tuple[str, bytes]], left_out: list[str]) -> Iterat
                     base = entry.filename.rsplit("/", 1)[-1]
                     if entry.is_dir() or base.startswith(".") or entry.filename.startswith("__MACOSX/"):
                         continue
-                    if entry.file_size > MAX_PHOTO_BYTES:  # as declared; zipfile reads no more than that
-                        left_out.append(f"{base}: it is larger than {MAX_PHOTO_BYTES // 2**20} MB.")
-                    else:
-                        yield base, archive.read(entry)
+                    # As declared; zipfile reads no more than that.
+                    yield base, archive.read(entry) if entry.file_size <= MAX_PHOTO_BYTES else None
         except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError):
             left_out.append(f"{name}: it cannot be unzipped.")
 
@@ -1298,7 +1329,12 @@ def ranking_rows(progress: Progress) -> list[dict[str, str | int | float]]:
 
 
 def getImagesFromUnsplash(total: int, query_text: str) -> list[str]:  # noqa: N802, the article's name
-    """The links (1080 pixels wide) of up to `total` photos for the words, in Unsplash's order. Raises SearchError."""
+    """The links (1080 pixels wide) of up to `total` photos for the words, in Unsplash's order. Raises SearchError.
+
+    There are no more than MAX_TOTAL.
+    """
+    if total < 1:
+        return []
     return [photo.url for photo in search_unsplash(Query(query_text, total), read_settings())]
 
 

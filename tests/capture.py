@@ -4,10 +4,10 @@ import io
 import tempfile
 from pathlib import Path
 
-from conftest import ROOT
+from benchmark import ROOT, served
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
-from test_browser import CHROMIUM, box, expect_results, served
+from test_browser import CHROMIUM, box, expect_results
 
 WORDS = "automobile in the dark"
 SIZE = {"width": 1200, "height": 860}
@@ -51,7 +51,7 @@ def capture(page: Page, address: str) -> None:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as address, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as folder, served(Path(folder), {}) as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        capture(browser.new_page(viewport=SIZE), address)  # type: ignore[arg-type]
+        capture(browser.new_page(viewport=SIZE), server.url)  # type: ignore[arg-type]
         browser.close()

@@ -4,14 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from benchmark import ROOT, SETTINGS
 from cachetools import TTLCache
 from standin import StandIn
 from streamlit import config
 
 import streamlitcliputils as work
-
-ROOT = Path(__file__).parent.parent
-SETTINGS = ("UNSPLASH_ACCESS_KEY", "UNSPLASH_API_URL", "CLIP_MODEL", "CLIP_DEVICE", "CLIP_PRECISION")
 
 
 @pytest.fixture(scope="session")

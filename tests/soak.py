@@ -24,7 +24,7 @@ from random import Random
 from typing import Any, Self
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from benchmark import DEMO_MODEL, Server, megabytes, served
+from benchmark import DEMO_MODEL, Server, megabytes, mishaps, served
 from standin import StandIn
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.Block_pb2 import Block
@@ -467,7 +467,7 @@ def soak(
                 report.failures.append(f"session {number} afterwards: {wrong}")
         for tab in visitors:
             tab.close()
-    report.failures += [f"the log holds {word}" for word in ("Traceback", standin.key) if word in log.read_text()]
+    report.failures += [f"the log holds {line}" for line in mishaps(log, standin.key)]
     return report
 
 

@@ -17,6 +17,13 @@ def test_links_are_those_of_the_reply_in_its_order(standin: StandIn) -> None:
     assert all("w=1080" in link for link in links)
     assert getImagesFromUnsplash(5, WORDS) == links[:5]
     assert len(set(getImagesFromUnsplash(35, WORDS))) == 35
+    assert getImagesFromUnsplash(0, WORDS) == []
+
+
+def test_no_more_links_than_the_limit_are_asked_for(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "MAX_TOTAL", 60)
+    assert len(getImagesFromUnsplash(10**6, WORDS)) == 60
+    assert len(standin.requests("api")) == 2
 
 
 def test_link_becomes_an_image(standin: StandIn) -> None:

@@ -3,22 +3,16 @@
 import csv
 import io
 import json
-import os
 import re
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import requests
-from conftest import ROOT, SETTINGS
+from benchmark import DEMO_MODEL, ROOT, mishaps, served
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from soak import MANY_PHOTOS
 from standin import Request, StandIn
-from urllib3.util import Retry
 
 CHROMIUM = "/usr/bin/chromium"
 SCREENSHOTS = ROOT / "screenshots"
@@ -28,35 +22,6 @@ FOR_CLIP = "w=(?!720|1600)"  # of the two widths that the page shows, neither: w
 expect.set_options(timeout=30_000)  # a busy machine takes its time; nothing waits longer than it must
 
 pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="Chromium is not installed")
-
-
-@contextmanager
-def served(folder: Path, **settings: str) -> Iterator[str]:
-    """The app in a process of its own, as `streamlit run` starts it; yields its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {name: value for name, value in os.environ.items() if name not in SETTINGS} | settings
-    log = folder / f"streamlit-{port}.log"
-    command = [sys.executable, "-m", "streamlit", "run", "streamlitapp.py", "--server.headless=true"]
-    options = ["--server.address=127.0.0.1", f"--server.port={port}", f"--secrets.files={folder / 'none.toml'}"]
-    with (
-        log.open("w") as output,
-        subprocess.Popen(
-            command + options, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
-        ) as process,
-    ):
-        try:
-            with requests.Session() as session:
-                patient = requests.adapters.HTTPAdapter(max_retries=Retry(connect=12, backoff_factor=0.1))
-                session.mount("http://", patient)
-                assert session.get(f"http://127.0.0.1:{port}/_stcore/health", timeout=10).ok
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(20)
-    assert "Traceback" not in log.read_text()
-    assert "test-key" not in log.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -71,17 +36,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("served")
 
 
+@contextmanager
+def watched(folder: Path, settings: dict[str, str]) -> Iterator[str]:
+    """The address of the app under `streamlit run`; in the end its log must hold nothing amiss."""
+    with served(folder, settings) as server:
+        yield server.url
+    assert not mishaps(folder / "streamlit.log")
+
+
 @pytest.fixture(scope="module")
 def app(shared_standin: StandIn, folder: Path) -> Iterator[str]:
-    model = str(ROOT / "demo" / "clip.safetensors")
-    key = shared_standin.key
-    with served(folder, UNSPLASH_ACCESS_KEY=key, UNSPLASH_API_URL=shared_standin.url, CLIP_MODEL=model) as url:
+    settings = {
+        "UNSPLASH_ACCESS_KEY": shared_standin.key,
+        "UNSPLASH_API_URL": shared_standin.url,
+        "CLIP_MODEL": str(DEMO_MODEL),
+    }
+    with watched(folder, settings) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def demo(folder: Path) -> Iterator[str]:
-    with served(folder) as url:
+    with watched(folder, {}) as url:
         yield url
 
 
@@ -243,7 +219,8 @@ CONTRASTS = """() => {
   const light = rgb => rgb.map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
     .reduce((sum, v, at) => sum + v * [.2126, .7152, .0722][at]);
   const behind = parts(getComputedStyle(document.querySelector(".stApp")).backgroundColor);
-  return [...document.querySelectorAll(".stMain p, .stMain a, .stMain code, .stMain h1, .stMain h2, .moved")].map(e => {
+  const texts = ["p", "a", "code", "h1", "h2", ".moved"].flatMap(e => [`.stMain ${e}`, `[role=dialog] ${e}`]).join();
+  return [...document.querySelectorAll(texts)].map(e => {
     let seen = parts(getComputedStyle(e).color)[3] ?? 1;
     for (let over = e; over; over = over.parentElement) seen *= getComputedStyle(over).opacity;
     const color = parts(getComputedStyle(e).color).slice(0, 3).map((v, at) => v * seen + behind[at] * (1 - seen));
@@ -259,6 +236,8 @@ def test_text_has_the_contrast_of_wcag_aa(browser: Browser, standin: StandIn, ap
     page = browser.new_page(color_scheme=scheme)  # type: ignore[arg-type]
     page.goto(f"{app}/?q=boat")
     expect_results(page)
+    page.locator(".st-key-card-semantic-0").get_by_role("button", name="Details").click()
+    expect(page.get_by_role("dialog").get_by_role("link", name="Unsplash").first).to_be_visible()
     found = page.evaluate(CONTRASTS)
     assert len(found) > 40
     assert [(round(ratio, 2), text) for ratio, text in found if ratio < 4.5] == []
@@ -281,7 +260,7 @@ def test_each_place_is_held_before_its_picture_is_there(page: Page, standin: Sta
 def test_details_of_a_photo(page: Page, standin: StandIn, app: str) -> None:
     page.goto(f"{app}/?q={WORDS}")
     expect_results(page)
-    page.get_by_role("button", name="Details").first.click()
+    page.locator(".st-key-card-semantic-0").get_by_role("button", name="Details").click()
     dialog = page.get_by_role("dialog")
     expect(
         dialog.get_by_text(re.compile(r"pixels · Sim Score -?\d+\.\d\d · place 1 of 10, before \d+"))

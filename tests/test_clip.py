@@ -574,6 +574,16 @@ def test_too_little_memory_on_the_cpu_is_said(model: work.Model) -> None:
         work.encode_text(full, WORDS)
 
 
+def test_a_failing_device_is_said(model: work.Model) -> None:
+    class Failing(Cramped):
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    failing = work.Model("CLIP", cast(CLIP, Failing(model.network)), model.resolution, "cpu", "fp32")
+    with pytest.raises(work.ModelError, match=r"CLIP failed on cpu.* Please .* set CLIP_DEVICE"):
+        work.encode_images(failing, pictures(model))
+
+
 # The machine
 
 

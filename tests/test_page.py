@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from benchmark import ROOT
 from standin import StandIn
 from streamlit.testing.v1 import AppTest
 

@@ -184,7 +184,20 @@ def test_own_pictures_have_a_limit() -> None:
         tiny.append((f"{number}.png", file.getvalue()))
     photos, left_out = read_uploads(tiny)
     assert len(photos) == MAX_UPLOADS
-    assert left_out == [f"Only the first {MAX_UPLOADS} pictures are taken."]
+    assert left_out == [f"Only the first {MAX_UPLOADS} files are taken."]
+
+
+def test_a_zip_of_many_files_ends_at_the_limit_whatever_they_are() -> None:
+    archive = zipped({f"{number}.txt": b"no picture" for number in range(MAX_UPLOADS + 50)})
+    photos, left_out = read_uploads([("many.zip", archive)])
+    assert not photos
+    assert len(left_out) == MAX_UPLOADS + 1
+
+
+def test_a_file_too_large_is_not_opened() -> None:
+    photos, left_out = read_uploads([("large.png", png() + bytes(work.MAX_PHOTO_BYTES))])
+    assert not photos
+    assert left_out == ["large.png: it is larger than 20 MB."]
 
 
 def test_download_is_told_to_unsplash_with_the_key_and_to_nobody_else(standin: StandIn) -> None:

@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 import requests
-from benchmark import DEMO_MODEL, Server, free_port, running, served
-from conftest import ROOT
+from benchmark import DEMO_MODEL, ROOT, Server, free_port, mishaps, running, served
 from soak import MANY_PHOTOS, PATIENCE, PHOTO, Tab, mistake, soak, tabs
 from standin import StandIn
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -54,9 +53,7 @@ def settings_for(standin: StandIn, home: Path) -> dict[str, str]:
 def server(shared_standin: StandIn, folder: Path) -> Iterator[Server]:
     with served(folder, settings_for(shared_standin, folder / "home")) as server:
         yield server
-    log = (folder / "streamlit.log").read_text()
-    assert "Traceback" not in log
-    assert KEY not in log
+    assert not mishaps(folder / "streamlit.log", KEY)
 
 
 def until(condition: Callable[[], bool]) -> None:
