@@ -431,7 +431,7 @@ else:
 
 shown: list[Photo] = []
 cards: list[DeltaGenerator] = []
-told = False
+bare: list[tuple[DeltaGenerator, Photo, str]] = []  # pictures that nothing stands below yet
 progress = Progress(loading)
 try:
     with closing(search(query, found, loading, st.session_state.own_features if own else None)) as steps:
@@ -440,16 +440,18 @@ try:
                 shown = progress.photos[: query.total]
                 with original:
                     cards = show_pictures("original", shown, [str(number) for number in range(1, len(shown) + 1)])
-            elif shown and not told:  # the pictures are on their way to the screen first
-                for place, (photo, card) in enumerate(zip(shown, cards, strict=True)):
-                    show_below(card, photo, f"original-{place}")
-                told = True
+                bare = [(card, shown[place], f"original-{place}") for place, card in enumerate(cards)]
+            else:  # the pictures are on their way to the screen first
+                while bare:
+                    show_below(*bare.pop(0))
             show_status(status, progress)
 except SearchError as error:
     status.error(str(error))
     with original:
         st.button("Search the demo's drawings instead", on_click=go, kwargs={"demo": "1"}, icon=":material/brush:")
     st.stop()
+for card, photo, key in bare:  # where there was but one step
+    show_below(card, photo, key)
 if not settings.demo and (remaining := quota(settings).remaining) is not None and quota(settings).low:
     st.caption(f"{remaining} of this hour's searches on Unsplash are left.")
 if not progress.photos:

@@ -1108,7 +1108,6 @@ def search(
         missing: list[Future[Any]] = [future for future in (found, loading.model) if not future.done()]
         wait(missing, HEARTBEAT, FIRST_COMPLETED)
     progress.photos = found.result()
-    yield progress
     try:
         model = loading.model.result()
         texts = texts or _encode_words(model, query)
@@ -1178,6 +1177,7 @@ def _encode_photos(progress: Progress, model: Model, features: dict[str, np.ndar
     try:
         for photo in progress.photos or ():
             claim(photo)
+        yield
         while reading or others or ready or running:
             start = min(ready_since + PATIENCE, last_ready + PAUSE if len(ready) >= GOOD_BATCH else math.inf)
             waiting_for_more = reading and len(ready) < MAX_BATCH and time.monotonic() < start

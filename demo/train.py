@@ -48,10 +48,10 @@ UNKNOWN = 0  # stands for any word that training never saw; its embedding stays 
 FEATURE_NORM = 10.0  # of OpenAI's models, near enough, so that raw dot products read alike
 
 SEED = 1
-DRAWINGS = 30_000
+DRAWINGS = 40_000
 BATCH = 128
 PART = 64  # images encoded at a time; larger tensors are mapped anew each time they are made, which is slow
-STEPS = 2_400
+STEPS = 4_400
 PEAK_RATE = 1.2e-3
 WARM_UP = 0.05  # of the steps
 WEIGHT_DECAY = 0.05
@@ -136,13 +136,15 @@ def contrastive_loss(model: CLIP, images: torch.Tensor, *captions: torch.Tensor)
 
     The mean over several sets of captions (tokens, one row per image) costs little more, as images are encoded once.
     """
-    image_features = torch.cat([model.encode_image(part) for part in images.split(PART)])
-    image_features = functional.normalize(image_features)
+    with torch.autocast("cpu", torch.bfloat16):
+        image_features = torch.cat([model.encode_image(part) for part in images.split(PART)])
+        text_features = [model.encode_text(tokens) for tokens in captions]
+    # In fp32 from here: the scale makes differences of bf16 large.
+    image_features = functional.normalize(image_features.float())
     target = torch.arange(len(images))
     losses = []
-    for tokens in captions:
-        text_features = functional.normalize(model.encode_text(tokens))
-        logits = model.logit_scale.exp() * image_features @ text_features.t()
+    for features in text_features:
+        logits = model.logit_scale.exp() * image_features @ functional.normalize(features.float()).t()
         losses += [functional.cross_entropy(logits, target), functional.cross_entropy(logits.t(), target)]
     return torch.stack(losses).mean()
 
