@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import closing, suppress
 from itertools import repeat
+from pathlib import Path
 
 import numpy as np
 import streamlit as st
@@ -343,13 +344,16 @@ st.set_page_config("CLIP", "🎑", layout="wide")
 st.html(STYLE)
 st.title("CLIP - Semantic Image Search", anchor=False)
 
-st.secrets.load_if_toml_exists()  # which puts root-level secrets into the environment
+secrets_read = st.secrets.load_if_toml_exists()  # which puts root-level secrets into the environment
+if not secrets_read and any(Path(file).is_file() for file in st.get_option("secrets.files")):
+    st.warning("secrets.toml cannot be read. Please compare it with .streamlit/secrets.toml.example.")
 try:
     settings = read_settings()
 except SearchError as error:
     st.error(str(error))
     st.stop()
-if st.query_params.get("demo"):
+left_for_demo = bool(st.query_params.get("demo")) and not settings.demo
+if left_for_demo:
     settings = demo_settings(settings)
 
 st.session_state.q = words = written("q")
@@ -380,7 +384,9 @@ if recent:
     with tools, st.popover("Recent", icon=":material/history:"):
         for text in recent:
             st.button(as_text(text), key=f"recent-{text}", type="tertiary", on_click=go, kwargs={"q": text})
-if settings.demo and not own:
+if left_for_demo:
+    st.button("Back to Unsplash's photos", on_click=go, kwargs={"demo": ""}, icon=":material/undo:")
+elif settings.demo and not own:
     st.caption(
         "Demo: searches 96 drawings with a small CLIP that knows nothing else. To search Unsplash's photos with"
         " OpenAI's CLIP, set `UNSPLASH_ACCESS_KEY`."

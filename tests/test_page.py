@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from benchmark import ROOT
 from standin import StandIn
+from streamlit import config
 from streamlit.testing.v1 import AppTest
 
 import streamlitcliputils as work
@@ -89,6 +90,47 @@ def test_words_have_a_stated_limit(standin: StandIn) -> None:
     assert app.text_input[0].value == "x" * work.MAX_QUERY_CHARS
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "snow\0storm",
+        "".join(map(chr, range(33))) + "snow\x7f\x85",
+        "🎑👩‍👩‍👧‍👦🏳️‍🌈" * 20,
+        "كلب في الثلج \u202eשלג",
+        "雪中的两只狗" * 30,
+        "<script>alert(1)</script> **bold** $x$ :red[loud]",
+        "'; DROP TABLE photos; --",
+        "https://unsplash.com/?q=snow&client_id=1",
+        "%00%ff {} %s {0}",
+    ],
+)
+def test_any_words_are_ranked_or_answered(standin: StandIn, words: str) -> None:
+    app = visit(words)
+    assert len(images(app, 0)) == 10 or "Please" in messages(app)
+    assert not app.exception
+
+
+@pytest.mark.parametrize("words", ["", " \t\n\u3000", "\0" * 0])
+def test_blank_words_invite(standin: StandIn, words: str) -> None:
+    app = visit(words)
+    assert not app.header
+    assert not messages(app)
+
+
+def test_words_that_clip_does_not_read_are_named(standin: StandIn) -> None:
+    app = visit("雪" * 60 + "狗" * 60)
+    (left,) = [caption.value for caption in app.columns[0].caption if "77 tokens" in caption.value]
+    assert left.endswith("狗" * 10)
+
+
+def test_address_with_several_words_takes_the_last(standin: StandIn) -> None:
+    app = AppTest.from_file(str(ROOT / "streamlitapp.py"), default_timeout=60)
+    app.query_params["q"] = ["one", "two"]
+    app.run()
+    assert app.text_input[0].value == "two"
+    assert len(images(app, 0)) == 10
+
+
 def test_older_address_brings_the_older_search_back(standin: StandIn) -> None:
     app = visit("one")
     app.text_input[0].set_value("two").run()
@@ -159,6 +201,9 @@ def test_demo_stays_usable_when_unsplash_is_not(standin: StandIn) -> None:
     assert [header.value for header in app.header] == ["Semantic Search", "Drawings by keyword"]
     assert len(images(app, 0)) == 10
     assert not messages(app)
+    standin.clear_faults()
+    next(button for button in app.button if button.label.startswith("Back to Unsplash")).click().run()
+    assert [header.value for header in app.header] == ["Semantic Search", "Images from Unsplash"]
 
 
 def test_nothing_found_is_said_with_a_suggestion(standin: StandIn) -> None:
@@ -189,6 +234,15 @@ def test_no_weights_leave_the_other_column(standin: StandIn, monkeypatch: pytest
 def test_bad_setting_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIP_PRECISION", "int3")
     assert "CLIP_PRECISION" in messages(visit())
+
+
+def test_secrets_that_cannot_be_read_are_said(tmp_path: Path) -> None:
+    broken = tmp_path / "secrets.toml"
+    broken.write_text('UNSPLASH_ACCESS_KEY = "the-secret')
+    config.set_option("secrets.files", [str(broken)])
+    app = visit(None)
+    assert "secrets.toml.example" in messages(app)
+    assert "the-secret" not in messages(app)
 
 
 def test_address_that_is_not_unsplash_is_not_shown(standin: StandIn) -> None:

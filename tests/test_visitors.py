@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import requests
 from benchmark import DEMO_MODEL, ROOT, Server, free_port, mishaps, running, served
+from checkpoints import save_safetensors, small_clip
 from soak import MANY_PHOTOS, PATIENCE, PHOTO, Tab, mistake, soak, tabs
 from standin import StandIn
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -316,6 +317,26 @@ def test_large_search_lets_a_small_one_through(standin: StandIn, loading: work.L
 
 
 # The process and its key
+
+
+def test_unsplashs_photos_are_there_while_the_weights_still_come(standin: StandIn, tmp_path: Path) -> None:
+    save_safetensors(small_clip(), tmp_path / "weights.safetensors")
+    hub = standin.add_to_hub(tmp_path / "weights.safetensors", work.HUGGING_FACE["ViT-B/32"][0], work.HUGGING_FACE_FILE)
+    settings = settings_for(standin, tmp_path / "home") | {
+        "CLIP_MODEL": "ViT-B/32",
+        "HTTPS_PROXY": "http://127.0.0.1:9",  # so that OpenAI's host is out of reach wherever this runs
+        "HF_ENDPOINT": hub,
+        "HF_HOME": str(tmp_path / "hub"),
+    }
+    standin.hold("/resolve/")
+    with served(tmp_path, settings) as server, Tab(server) as tab:
+        tab.ask(q="meanwhile")
+        hear_until(tab, "Downloading CLIP ViT-B/32")
+        while len(tab.screen.column("original")) < 10:
+            tab.hear()
+        assert not tab.screen.column("semantic")
+        standin.release()
+        assert not mistake(tab.wait(), standin, {"q": "meanwhile"})
 
 
 def test_killed_in_mid_search_it_starts_again(standin: StandIn, tmp_path: Path) -> None:
