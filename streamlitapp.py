@@ -9,7 +9,7 @@ import math
 import re
 from collections import deque
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import closing, suppress
 from itertools import repeat
 from pathlib import Path
@@ -20,11 +20,12 @@ from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
 from streamlitcliputils import (
+    DEMO_MODEL,
+    HEARTBEAT,
     MAX_QUERY_CHARS,
     MAX_UPLOADS,
     UNSPLASH_HOME,
     UNSPLASH_PAGE_SIZE,
-    Model,
     Photo,
     Progress,
     Query,
@@ -249,17 +250,22 @@ def show_large(photo: Photo, progress: Progress, settings: Settings) -> None:
                 )
             why = row and st.button("Why this photo?", icon=":material/lightbulb:")
         if why and progress.wanted is not None:
-            show_explanation(photo, progress.wanted, progress.loading.model.result())
+            show_explanation(photo, progress)
 
 
-def show_explanation(photo: Photo, wanted: np.ndarray, model: Model) -> None:
+def show_explanation(photo: Photo, progress: Progress) -> None:
     """The heat map of a photo, over it."""
+    assert progress.wanted is not None
+    explained = explain(photo, progress.wanted, progress.loading.model.result(), progress.cosine)
+    waiting = st.empty()
     with st.spinner("Hiding one part of the picture after the other"):
-        try:
-            falls = explain(photo, wanted, model)
-        except SearchError as error:
-            st.warning(f"There is no explanation: {str(error).rstrip('.')}.")
-            return
+        while wait([explained], HEARTBEAT).not_done:
+            waiting.empty()  # lets a visitor who does something else go on
+    try:
+        falls = explained.result()
+    except SearchError as error:
+        st.warning(f"There is no explanation: {str(error).rstrip('.')}.")
+        return
     picture = html.escape(picture_address(photo))
     st.html(f'<div class="heat"><img src="{picture}" alt=""><img src="{heat_map(falls)}" alt="Heat map"></div>')
     st.caption(
@@ -315,6 +321,8 @@ def own_photos() -> list[Photo]:
         f"Rank your own pictures, or a zip of them; up to {MAX_UPLOADS}.",
         type=["jpg", "jpeg", "png", "webp", "avif", "gif", "zip"],
         accept_multiple_files=True,
+        on_change=go,
+        kwargs={"like": ""},
     )
     st.caption("They go to this app's server and nowhere else, and are gone when you leave.")
     ids = [file.file_id for file in files]
@@ -344,6 +352,7 @@ st.set_page_config("CLIP", "🎑", layout="wide")
 st.html(STYLE)
 st.title("CLIP - Semantic Image Search", anchor=False)
 
+opened = st.session_state.pop("opened", None)  # the photo whose details were asked for
 secrets_read = st.secrets.load_if_toml_exists()  # which puts root-level secrets into the environment
 if not secrets_read and any(Path(file).is_file() for file in st.get_option("secrets.files")):
     st.warning("secrets.toml cannot be read. Please compare it with .streamlit/secrets.toml.example.")
@@ -387,13 +396,18 @@ if recent:
 if left_for_demo:
     st.button("Back to Unsplash's photos", on_click=go, kwargs={"demo": ""}, icon=":material/undo:")
 elif settings.demo and not own:
+    clip = "a small CLIP that knows nothing else" if settings.clip_model == DEMO_MODEL else "the CLIP that is set"
     st.caption(
-        "Demo: searches 96 drawings with a small CLIP that knows nothing else. To search Unsplash's photos with"
-        " OpenAI's CLIP, set `UNSPLASH_ACCESS_KEY`."
+        f"Demo: searches 96 drawings with {clip}. To search Unsplash's photos with OpenAI's CLIP, set"
+        " `UNSPLASH_ACCESS_KEY`."
     )
 
 loading = load_model(settings)  # starts at the first visit, after the box is on the screen
 
+if not words and own:
+    st.write(f"Here are {len(own)} pictures of your own: describe what you are looking for in them.")
+    show_pictures("own", own)
+    st.stop()
 if not words:
     st.write("Describe a picture in your own words: CLIP reads them, looks at the photos and ranks these by meaning.")
     if settings.demo:
@@ -458,11 +472,17 @@ except SearchError as error:
     st.stop()
 for card, photo, key in bare:  # where there was but one step
     show_below(card, photo, key)
-if not settings.demo and (remaining := quota(settings).remaining) is not None and quota(settings).low:
+asks_unsplash = not settings.demo and not own
+if asks_unsplash and (remaining := quota(settings).remaining) is not None and quota(settings).low:
     st.caption(f"{remaining} of this hour's searches on Unsplash are left.")
+if asks_unsplash and 0 < len(shown) < query.total:
+    st.caption(f"Unsplash gave {len(shown)} photos of the {query.total} asked for.")
 if not progress.photos:
     status.info("Nothing was found for these words. Please try fewer or other ones, or fewer filters.")
     st.stop()
+for photo in progress.photos:
+    if photo.id == opened:
+        show_large(photo, progress, settings)
 if progress.problem or not progress.ranking:
     status.warning(str(progress.problem))
     st.stop()
@@ -490,8 +510,10 @@ if min(values) < max(values):
             args=("least",),
         )
 with semantic:
-    if query.like:
+    if progress.liked:
         st.button("Likest first. Back to your words", on_click=go, kwargs={"like": ""}, icon=":material/undo:")
+    if len(kept) < len(values):
+        st.caption(f"{len(values) - len(kept)} that score lower are hidden.")
     if cut := left_out(query.prompt.replace("{}", words)):
         st.caption(f"CLIP reads only 77 tokens; left out: {as_text(cut)}")
     places = {photo.id: place for place, photo in enumerate(progress.photos, start=1)}
@@ -511,8 +533,3 @@ if reranking.open:
     with reranking:
         show_reranking(progress, before)
 st.caption(f"Ranked by {progress.loading.model.result()}.")
-
-opened = st.session_state.pop("opened", None)
-for photo in progress.photos:
-    if photo.id == opened:
-        show_large(photo, progress, settings)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import io
+import itertools
 import json
 import logging
 import math
@@ -20,7 +21,6 @@ import threading
 import time
 import warnings
 import zipfile
-import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
@@ -62,7 +62,7 @@ VISITOR_MINUTE, MAX_NEW_SEARCHES = 60.0, 30  # searches that ask Unsplash, of on
 REPLIES_KEPT = 500  # pages of replies, about 30 kB each
 FEATURES_KEPT = 20_000  # photos, 2 kB each
 EXPLANATIONS_KEPT = 1_000  # 200 bytes each, and 2 kB for the key
-MAX_UPLOADS = 100  # pictures of a visitor's own, up to 300 kB each as they are kept
+MAX_UPLOADS = 100  # pictures of a visitor's own, up to 300 kB each as they are kept; Streamlit keeps the files too
 UPLOAD_SIDE = 1080  # pixels, of such a picture as it is kept
 TEXTS_KEPT = 2_000  # queries, 2 kB each
 CONNECT_TIMEOUT = 3.0
@@ -249,7 +249,7 @@ class Photo:
 
     def sized(self, width: int) -> str:
         """The photo's address on Unsplash's CDN at this width in pixels, never enlarged."""
-        return _resized(self.raw_url, w=width, fit="max")
+        return _resized(self.raw_url, w=width, fit="max", q=80, fm="jpg")
 
     @property
     def download_url(self) -> str:
@@ -258,13 +258,13 @@ class Photo:
 
 
 def _resized(url: str, **size: str | int) -> str:
-    """The address of a photo on Unsplash's CDN at another size; the rest of it, `ixid` above all, is kept as asked.
+    """The address of a photo on Unsplash's CDN with other parameters; the rest, `ixid` above all, is kept as asked.
 
     https://unsplash.com/documentation#dynamically-resizable-images
     """
     parts = urlsplit(url)
     kept = {name: value for name, value in parse_qsl(parts.query) if name not in ("w", "h", "fit", "crop")}
-    return urlunsplit(parts._replace(query=urlencode(kept | {"q": 80, "fm": "jpg"} | size)))
+    return urlunsplit(parts._replace(query=urlencode(kept | size)))
 
 
 class Shared:
@@ -308,10 +308,11 @@ def _fulfil(future: Future[Any], function: Callable[[], Any]) -> None:
 
 
 _replies = Shared(REPLIES_KEPT, REPLY_KEPT)  # (API, parameters) -> page of photos
-_texts = Shared(TEXTS_KEPT)  # (model, text) -> features
-_explanations = Shared(EXPLANATIONS_KEPT)  # (model, photo's id, wanted features) -> fall of the score
-_features = Shared(FEATURES_KEPT)  # (model, photo's id) -> features
+_texts = Shared(TEXTS_KEPT)  # (model's number, text) -> features
+_explanations = Shared(EXPLANATIONS_KEPT)  # (model's number, photo's id, wanted features, cosine) -> fall of the score
+_features = Shared(FEATURES_KEPT)  # (model's number, photo's id) -> features
 _searches = ThreadPoolExecutor(16, "search")
+_explaining = ThreadPoolExecutor(2, "explain")  # fewer than searches, as each takes many passes
 _api_calls = ThreadPoolExecutor(16, "unsplash")
 _downloads = ThreadPoolExecutor(DOWNLOADS, "photo")
 _forward = ThreadPoolExecutor(1, "clip")  # one forward pass at a time uses all cores; the others queue in turn
@@ -364,7 +365,7 @@ def _get_once(
             url,
             params=parameters,
             headers=headers,
-            timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+            timeout=(CONNECT_TIMEOUT, min(READ_TIMEOUT, max(0.1, deadline - time.monotonic()))),
             allow_redirects=False,
             stream=True,
             hooks={"response": _forget_redirect},
@@ -436,19 +437,21 @@ class Quota:
             " searches that were made before still work."
         )
 
-    def learn(self, response: requests.Response) -> None:
-        """Read from a reply what is left."""
+    def learn(self, response: requests.Response) -> bool:
+        """Read from a reply what is left. Returns whether the call was refused for want of it."""
         with self._lock:
             try:
                 self._limit = int(response.headers["X-Ratelimit-Limit"])
                 self.remaining = int(response.headers["X-Ratelimit-Remaining"])
             except (KeyError, ValueError):
                 self.remaining = None
-            if response.status_code in (403, 429) or self.remaining == 0:
+            refused = response.status_code == 429 or (response.status_code == 403 and not self.remaining)
+            if refused or self.remaining == 0:
                 now = time.monotonic()
                 oldest = next((call for call in self._calls if call > now - QUOTA_HOUR), now)
                 self._used_up_until = oldest + QUOTA_HOUR
                 self.remaining = None
+        return refused
 
 
 @lru_cache(maxsize=8)
@@ -479,8 +482,7 @@ def _call_unsplash(settings: Settings, path: str, parameters: Mapping[str, str |
         raise UnsplashError("Unsplash cannot be reached. Please check the network and try again.") from error
     except ValueError as error:
         raise UnsplashError("Unsplash answered with something that cannot be read. Please try again.") from error
-    quota(settings).learn(response)
-    if response.status_code in (403, 429):
+    if quota(settings).learn(response):
         raise quota(settings).used_up()
     if response.status_code == 401:
         raise UnsplashError(
@@ -490,7 +492,7 @@ def _call_unsplash(settings: Settings, path: str, parameters: Mapping[str, str |
         raise UnsplashError(f"Unsplash cannot be reached (it answered {response.status_code}). Please try again.")
     try:
         return json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnsplashError("Unsplash answered with something that cannot be read. Please try again.") from error
 
 
@@ -515,7 +517,7 @@ def _parse_photo(found: Any, api_url: str) -> Photo | None:
             page_url=_unsplash_page(found["links"]["html"]),
             download_location=str(found["links"].get("download_location") or ""),
         )
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
         return None
     usable = 0 < photo.width <= MAX_SIDE and 0 < photo.height <= MAX_SIDE
     return photo if usable and all(is_photo_url(url, api_url) for url in (photo.url, photo.raw_url)) else None
@@ -554,7 +556,10 @@ def search_unsplash(query: Query, settings: Settings, visitor: deque[float] | No
     further = [page(number) for number in range(2, min(pages, math.ceil(total / UNSPLASH_PAGE_SIZE)) + 1)]
     found = {photo.id: photo for photo in photos}  # pages can overlap while photos are being added
     for one in further:
-        found |= {photo.id: photo for photo in one.result()[0] if photo.id not in found}
+        try:
+            found |= {photo.id: photo for photo in one.result()[0] if photo.id not in found}
+        except UnsplashError as error:  # what has come is worth showing
+            log.warning("Unsplash gave %d of %d photos: %s", len(found), total, error)
     return list(found.values())[:total]
 
 
@@ -628,6 +633,7 @@ def fetch(url: str, cancelled: Callable[[], bool] = lambda: False) -> bytes:
 
 # What browsers show. Others are not even tried: for EPS, say, Pillow would start Ghostscript.
 PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF")
+MORE_MEMORY = {"WEBP": 4, "AVIF": 2}  # times that of the others, to decode as many pixels
 UPRIGHT = {  # https://exiftool.org/TagNames/EXIF.html, Orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -646,8 +652,9 @@ def open_photo(content: bytes, side: int = 0) -> Image.Image:
     """
     try:
         image: Image.Image = Image.open(io.BytesIO(content), formats=PHOTO_FORMATS)
-        if image.width * image.height > MAX_PIXELS:
-            raise Image.DecompressionBombError
+        limit = MAX_PIXELS // MORE_MEMORY.get(image.format or "", 1)
+        if image.width * image.height > limit:
+            raise PhotoError(f"it has more than {limit // 1_000_000} million pixels")
         if side:
             image.draft("RGB", (side, side))
         with _decoding:  # one name for all, so that no more than two of them are held at once
@@ -665,7 +672,9 @@ def open_photo(content: bytes, side: int = 0) -> Image.Image:
                 image = image.transpose(UPRIGHT[orientation])
             smaller = min(image.size) // side if side else 1
             return image.reduce(smaller) if smaller > 1 else image
-    except Image.DecompressionBombError as error:
+    except PhotoError:
+        raise
+    except Image.DecompressionBombError as error:  # Pillow's own limit, of which ours is a part
         raise PhotoError(f"it has more than {MAX_PIXELS // 1_000_000} million pixels") from error
     except Exception as error:  # Pillow's decoders raise many kinds on hostile files, all with the same remedy
         raise PhotoError("it is not a picture that can be read") from error
@@ -715,6 +724,7 @@ class Model:
     device: str
     precision: str  # of its weights; layer norms and embeddings stay in fp32
     note: str = ""  # on the device, for the visitor
+    number: int = field(default_factory=itertools.count().__next__)  # stands for the model in keys, which are kept
 
     def __str__(self) -> str:
         return f"{self.name} in {self.precision} on {self.device}{self.note}"
@@ -1087,6 +1097,8 @@ class Progress:
     encoded: int = 0
     left_out: dict[str, str] = field(default_factory=dict)  # photo's id -> why it could not be ranked
     wanted: np.ndarray | None = None  # features (1, d) that the photos are scored against
+    liked: bool = False  # whether those are of a photo, not of words
+    cosine: bool = False  # whether the score is the cosine
     ranking: list[tuple[Photo, float]] | None = None  # best first, with scores; None until all is done
     problem: SearchError | None = None  # why there is no ranking
 
@@ -1121,11 +1133,13 @@ def search(
         ranked = [photo for photo in progress.photos if photo.id in features]
         if ranked:
             images = np.stack([features[photo.id] for photo in ranked])
-            if query.like in features:
+            progress.liked = query.like in features
+            progress.cosine = query.cosine or progress.liked
+            if progress.liked:
                 progress.wanted = features[query.like][np.newaxis]
             else:
                 progress.wanted = reduce(move_away, (text.result() for text in texts))
-            scores = score(progress.wanted, images, query.cosine or query.like in features)
+            scores = score(progress.wanted, images, progress.cosine)
             progress.ranking = [(ranked[place], float(scores[place])) for place in rank(scores)]
         else:
             progress.problem = PhotoError("None of the photos could be read. Please search again.")
@@ -1139,7 +1153,7 @@ def _encode_words(model: Model, query: Query) -> list[Future[np.ndarray]]:
 
     def encode(text: str) -> Future[np.ndarray]:
         text = query.prompt.replace("{}", text)
-        return _texts.submit(_forward, (model, text), lambda: encode_text(model, text))
+        return _texts.submit(_forward, (model.number, text), lambda: encode_text(model, text))
 
     return [encode(text) for text in ([query.words, query.without] if query.without else [query.words])]
 
@@ -1162,7 +1176,7 @@ def _encode_photos(progress: Progress, model: Model, features: dict[str, np.ndar
         return _read_pixels(photo, model.resolution, cancelled.is_set)
 
     def claim(photo: Photo) -> None:
-        future, is_mine = kept.claim((model, photo.id))
+        future, is_mine = kept.claim((model.number, photo.id))
         if not is_mine:
             others[future] = photo
             return
@@ -1224,18 +1238,18 @@ def _encode_photos(progress: Progress, model: Model, features: dict[str, np.ndar
             future.set_exception(CancelledError())
 
 
-def explain(photo: Photo, wanted: np.ndarray, model: Model) -> np.ndarray:
+def explain(photo: Photo, wanted: np.ndarray, model: Model, cosine: bool = False) -> Future[np.ndarray]:
     """How much the photo's score against features (1, d) falls when each part of it is hidden: float32 (g, g).
 
-    The parts are the model's own patches, hidden one at a time behind the mean colour of CLIP's training images
-    (occlusion, Zeiler and Fergus 2014, arXiv 1311.2901, section 4.2). Raises PhotoError.
+    The parts are a vision transformer's own patches, or sixteenths of a side, hidden one at a time behind the mean
+    colour of CLIP's training images (occlusion, Zeiler and Fergus 2014, arXiv 1311.2901, section 4.2). The result
+    raises PhotoError or ModelError.
     """
-    key = (model, photo.id, wanted.tobytes())
-    falls: np.ndarray = _explanations.submit(_searches, key, lambda: _occlude(photo, wanted, model)).result()
-    return falls
+    key = (model.number, photo.id, wanted.tobytes(), cosine)
+    return _explanations.submit(_explaining, key, lambda: _occlude(photo, wanted, model, cosine))
 
 
-def _occlude(photo: Photo, wanted: np.ndarray, model: Model) -> np.ndarray:
+def _occlude(photo: Photo, wanted: np.ndarray, model: Model, cosine: bool) -> np.ndarray:
     patches = getattr(model.network.visual, "conv1", None)
     size = max(getattr(patches, "stride", (0,))[0], model.resolution // 16)
     grid = model.resolution // size
@@ -1247,7 +1261,7 @@ def _occlude(photo: Photo, wanted: np.ndarray, model: Model) -> np.ndarray:
     # In batches like a search's, so that searches get their turn in between.
     parts = np.split(variants, range(MAX_BATCH, len(variants), MAX_BATCH))
     encoded = [_forward.submit(encode_images, model, part).result() for part in parts]
-    *hidden, shown = score(wanted, np.concatenate(encoded))
+    *hidden, shown = score(wanted, np.concatenate(encoded), cosine)
     falls: np.ndarray = shown - np.array(hidden)
     return falls.reshape(grid, grid)
 
@@ -1294,9 +1308,14 @@ def _unzipped(files: Iterable[tuple[str, bytes]], left_out: list[str]) -> Iterat
                     base = entry.filename.rsplit("/", 1)[-1]
                     if entry.is_dir() or base.startswith(".") or entry.filename.startswith("__MACOSX/"):
                         continue
-                    # As declared; zipfile reads no more than that.
-                    yield base, archive.read(entry) if entry.file_size <= MAX_PHOTO_BYTES else None
-        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError):
+                    if entry.file_size > MAX_PHOTO_BYTES:
+                        yield base, None
+                    elif entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                        left_out.append(f"{base}: it is packed in a way that is not read here.")
+                    else:  # by its declared size, as `archive.read` would unpack all that there is
+                        with archive.open(entry) as file:
+                            yield base, file.read(entry.file_size)
+        except Exception:  # zipfile raises many kinds on hostile files, all with the same remedy
             left_out.append(f"{name}: it cannot be unzipped.")
 
 

@@ -197,6 +197,8 @@ def test_error_is_a_sentence(page: Page, standin: StandIn, app: str) -> None:
     page.goto(f"{app}/?q=refused")
     expect(page.get_by_role("alert")).to_contain_text("UNSPLASH_ACCESS_KEY")
     expect(page.get_by_text("Traceback")).to_have_count(0)
+    expect(page.get_by_role("button", name="Search the demo's drawings instead")).to_be_visible()
+    expect(box(page)).to_have_value("refused")
     screenshot(page, "bad-key-1440-light")
     standin.clear_faults()
     box(page).fill("accepted")

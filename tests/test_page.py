@@ -231,6 +231,29 @@ def test_no_weights_leave_the_other_column(standin: StandIn, monkeypatch: pytest
     assert str(tmp_path) not in messages(app)
 
 
+def test_details_are_there_without_a_ranking(standin: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CLIP_MODEL", str(tmp_path / "gone.pt"))
+    app = visit()
+    next(button for button in app.button if button.label == "Details").click().run()
+    assert "gone.pt" in messages(app)
+    assert [link.proto.label for link in app.get("link_button")] == ["On Unsplash", "Download"]
+    app.run()
+    assert not app.get("link_button")
+
+
+def test_liked_photo_that_is_gone_leaves_the_words(standin: StandIn) -> None:
+    app = visit(like="gone")
+    assert len(images(app, 0)) == 10
+    assert not [button for button in app.button if button.label.startswith("Likest")]
+
+
+def test_fewer_photos_than_asked_for_are_said(standin: StandIn) -> None:
+    standin.fault("page=2", "status", status=500)
+    app = visit(n="60")
+    assert len(images(app, 0)) == 30
+    assert any("30 photos of the 60" in caption.value for caption in app.caption)
+
+
 def test_bad_setting_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIP_PRECISION", "int3")
     assert "CLIP_PRECISION" in messages(visit())

@@ -364,6 +364,14 @@ def test_the_limit_of_pixels_is_exact(monkeypatch: pytest.MonkeyPatch, pixels: i
             work.open_photo(content)
 
 
+def test_formats_that_take_more_memory_have_a_lower_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "MAX_PIXELS", 4_000_000)
+    picture = Image.new("RGB", (1100, 1000), BLUE)
+    assert work.open_photo(encoded(picture, "PNG")).size == picture.size
+    with pytest.raises(work.PhotoError, match="it has more than 1 million pixels"):
+        work.open_photo(encoded(picture, "WEBP"))
+
+
 # Peaks are of a process, so each picture is opened in one of its own, where little else has been in memory.
 # Of the two peaks that Linux tells, getrusage's is no less than that of the process which started this one.
 MEASURE = """
@@ -395,6 +403,10 @@ def test_memory_stays_within_the_limit(tmp_path: Path) -> None:
         "turned and transparent": (
             encoded(Image.new("RGBA", (side, side)), "PNG", exif=turned, compress_level=1),
             8 * side**2 // 2**20 + 24,
+        ),
+        "WebP": (
+            encoded(Image.new("RGB", (side, side), BLUE), "WEBP", quality=1, method=0),
+            8 * work.MAX_PIXELS // 2**20,
         ),
     }
     small = tmp_path / "small.png"

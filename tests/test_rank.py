@@ -1,6 +1,7 @@
 """The arithmetic of the orders that the page offers, with features made by hand."""
 
 import io
+import tracemalloc
 import zipfile
 from concurrent.futures import Future
 from typing import Any
@@ -111,20 +112,30 @@ def test_explanation_finds_the_part_that_the_score_rests_on(standin: StandIn, mo
     white = io.BytesIO()
     Image.new("RGB", (64, 64), "white").save(white, "PNG")
     (photo,), _ = read_uploads([("white.png", white.getvalue())])
-    falls = work.explain(photo, row(1, 0), model)
+    falls = work.explain(photo, row(1, 0), model).result(20)
     assert falls.shape == (8, 8)
     assert falls[0, 7] == pytest.approx(255 - 255 * np.mean(work.MEAN), abs=1.5)
     falls[0, 7] = 0
     assert falls == pytest.approx(0, abs=1e-3)
 
 
+def test_explanation_is_of_the_score_that_ranks(standin: StandIn) -> None:
+    model = work.load_model(work.read_settings()).model.result()
+    (photo,) = own_pictures(1)
+    wanted = work.encode_text(model, "a red car")
+    (whole,) = score(wanted, work.encode_images(model, work._read_pixels(photo, model.resolution)[np.newaxis]), True)
+    falls = work.explain(photo, wanted, model, cosine=True).result(20)
+    assert np.abs(whole - falls).max() <= 1  # each is the cosine of what was left
+    assert np.abs(work.explain(photo, wanted, model).result(20)).max() > np.abs(falls).max()
+
+
 def test_explanation_is_kept(standin: StandIn) -> None:
     model = work.load_model(work.read_settings()).model.result()
     photos = work.search_unsplash(Query("boat"), work.read_settings())
     wanted = work.encode_text(model, "boat")
-    first = work.explain(photos[0], wanted, model)
+    first = work.explain(photos[0], wanted, model).result(20)
     images = len(standin.requests("image"))
-    assert work.explain(photos[0], wanted, model) is first
+    assert work.explain(photos[0], wanted, model).result(20) is first
     assert len(standin.requests("image")) == images
 
 
@@ -174,6 +185,28 @@ def test_zip_bomb_is_not_unpacked() -> None:
     photos, left_out = read_uploads([("bomb.zip", archive)])
     assert [photo.description for photo in photos] == ["fine.png"]
     assert "larger than" in left_out[0]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_zip_that_lies_about_its_sizes_takes_no_memory(method: int) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        archive.writestr("bomb.png", bytes(2**26))
+    lying = file.getvalue().replace((2**26).to_bytes(4, "little"), (1000).to_bytes(4, "little"))
+    tracemalloc.start()
+    photos, left_out = read_uploads([("bomb.zip", lying)])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert not photos
+    assert len(left_out) == 1
+    assert peak < 2**23
+
+
+def test_broken_names_in_a_zip_are_said() -> None:
+    archive = zipped({"é.png": png()}).replace("é".encode(), b"\xff\xff")
+    photos, left_out = read_uploads([("broken.zip", archive)])
+    assert not photos
+    assert left_out == ["broken.zip: it cannot be unzipped."]
 
 
 def test_own_pictures_have_a_limit() -> None:

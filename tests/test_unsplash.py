@@ -243,6 +243,23 @@ def test_quota_that_runs_out_is_known_before_the_next_call(standin: StandIn) -> 
     assert len(standin.requests("api")) == 1
 
 
+def test_refusal_of_another_kind_is_not_taken_for_a_used_up_quota(standin: StandIn) -> None:
+    headers = {"X-Ratelimit-Limit": "50", "X-Ratelimit-Remaining": "40"}
+    standin.fault("/search", "status", times=1, status=403, headers=headers)
+    with pytest.raises(UnsplashError, match="403"):
+        search()
+    assert len(search()) == 10
+
+
+def test_photos_that_came_are_kept_where_a_further_page_fails(standin: StandIn) -> None:
+    standin.fault("page=2", "status", status=500)
+    photos = search(total=60)
+    assert len(photos) == 30
+    standin.clear_faults()
+    assert search(total=60)[:30] == photos
+    assert len(search(total=60)) == 60
+
+
 def test_quota_is_asked_again_when_its_hour_is_over(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work, "QUOTA_HOUR", 0.0)
     standin.fault("/search", "status", times=1, status=429)
