@@ -524,7 +524,7 @@ def column(bench: Bench) -> Iterator[Row]:
 
     def delay(browser: Browser, url: str, words: str = "") -> tuple[float, float]:
         bench.unsplash.reset()
-        seen = visit(browser, url, "semantic", words)
+        seen = visit(browser, url, "original && window.seen.semantic", words)
         (reply,) = bench.unsplash.requests("api")
         replied = reply["t1"] + wall_clock - seen["start"]
         return seen["original"] - replied, seen["semantic"] - replied
