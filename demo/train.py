@@ -2,7 +2,7 @@
 
 `python demo/train.py` draws the scenes, trains with CLIP's own objective (Radford et al. 2021, section 2.3), writes
 demo/clip.safetensors and prints how well drawings are found; `--evaluate` only prints that for the file as it is.
-Drawing takes about three minutes and training half an hour on two cores.
+Drawing takes about two minutes and training half an hour on two cores.
 """
 
 import argparse
