@@ -1206,8 +1206,8 @@ def _encode_photos(progress: Progress, model: Model, features: dict[str, np.ndar
             done, _ = wait(under_way, min(pause, HEARTBEAT), FIRST_COMPLETED)
             for future in done:
                 if future is running:
-                    for photo, one in zip(batch, future.result(), strict=True):
-                        features[photo.id] = one
+                    for photo, row in zip(batch, future.result(), strict=True):
+                        features[photo.id] = one = row.copy()  # of a row alone the whole batch would be kept
                         mine.pop(photo.id).set_result(one)
                     running = None
                 elif future in reading:
