@@ -136,40 +136,40 @@ def test_words_never_seen_have_no_weight(model: CLIP) -> None:
     assert model.token_embedding.weight[unknown].abs().sum() == 0
 
 
-PHRASED_BY_HAND = (
-    ("an automobile out in the dark", "car night"),
-    ("brolly weather at the coast", "umbrella sea rain"),
-    ("hot mug on a cold snowy morning", "cup snow"),
-    ("toadstool, scarlet, by the ocean", "red mushroom sea"),
-    ("spaceship over the mountains at midnight", "rocket mountains night"),
-    ("a boat lost among the dunes", "boat desert"),
-    ("the moon shines on a golden beach ball", "yellow ball night"),
-    ("rainy town, brown songbird", "brown bird city rain"),
-    ("at sundown, a home in winter", "house snow sunset"),
-    ("go fly a green kite this evening", "green kite sunset"),
-    # Pairs of thing and colour that training never showed.
-    ("who left this emerald bike on the beach at midnight?", "green bicycle sea night"),
-    ("a kitten, orange as can be", "orange cat"),
-    ("an azure balloon floats above a cottage", "blue balloon above house"),
-    ("one blossom, jet black", "black flower"),
-    ("a moth flies over the crimson tree", "butterfly above red tree"),
-    ("the yellow automobile below a parasol", "yellow car under umbrella"),
-    ("pink seat downtown in the dark", "pink chair city night"),
+@pytest.mark.parametrize(
+    ("words", "meaning"),
+    [
+        ("an automobile out in the dark", "car night"),
+        ("brolly weather at the coast", "umbrella sea rain"),
+        ("hot mug on a cold snowy morning", "cup snow"),
+        ("toadstool, scarlet, by the ocean", "red mushroom sea"),
+        ("spaceship over the mountains at midnight", "rocket mountains night"),
+        ("a boat lost among the dunes", "boat desert"),
+        ("the moon shines on a golden beach ball", "yellow ball night"),
+        ("rainy town, brown songbird", "brown bird city rain"),
+        ("at sundown, a home in winter", "house snow sunset"),
+        ("go fly a green kite this evening", "green kite sunset"),
+        # Pairs of thing and colour that training never showed.
+        ("who left this emerald bike on the beach at midnight?", "green bicycle sea night"),
+        ("a kitten, orange as can be", "orange cat"),
+        ("an azure balloon floats above a cottage", "blue balloon above house"),
+        ("one blossom, jet black", "black flower"),
+        pytest.param(
+            "a moth flies over the crimson tree",
+            "butterfly above red tree",
+            marks=pytest.mark.xfail(strict=True, reason="the one that this model gets wrong"),
+        ),
+        ("the yellow automobile below a parasol", "yellow car under umbrella"),
+        ("pink seat downtown in the dark", "pink chair city night"),
+    ],
 )
-
-
-def test_right_drawings_come_first(model: CLIP, drawing_features: torch.Tensor) -> None:
-    """Of captions that no template made one may come later, and none after the third."""
-    later = []
-    for words, meaning in PHRASED_BY_HAND:
-        right = np.array([satisfies(scene, describe(meaning)) for scene in SCENES])
-        assert 0 < right.sum() < 24
-        with torch.no_grad():
-            scores = (drawing_features @ model.encode_text(clip.tokenize(words))[0]).numpy()
-        place = int((scores > scores[right].max()).sum()) + 1
-        assert place <= 3, f"{words!r} found {COLLECTION[scores.argmax()]['title']!r}"
-        later += [words] * (place > 1)
-    assert len(later) <= 1, later
+def test_right_drawing_comes_first(model: CLIP, drawing_features: torch.Tensor, words: str, meaning: str) -> None:
+    right = [satisfies(scene, describe(meaning)) for scene in SCENES]
+    assert 0 < sum(right) < 24
+    with torch.no_grad():
+        scores = drawing_features @ model.encode_text(clip.tokenize(words))[0]
+    first = int(scores.argmax())
+    assert right[first], f"{words!r} found {COLLECTION[first]['title']!r}"
 
 
 def test_training_lowers_the_loss_and_writes_a_model(tmp_path: Path) -> None:
