@@ -244,6 +244,7 @@ def show_large(photo: Photo, progress: Progress, settings: Settings) -> None:
                 st.link_button(
                     "Download",
                     photo.download_url,
+                    key="download",
                     icon=":material/download:",
                     on_click=count_quietly,
                     args=(photo, settings),
@@ -353,6 +354,8 @@ st.html(STYLE)
 st.title("CLIP - Semantic Image Search", anchor=False)
 
 opened = st.session_state.pop("opened", None)  # the photo whose details were asked for
+if st.session_state.pop("moved", False):  # the slider
+    follow("least")
 secrets_read = st.secrets.load_if_toml_exists()  # which puts root-level secrets into the environment
 if not secrets_read and any(Path(file).is_file() for file in st.get_option("secrets.files")):
     st.warning("secrets.toml cannot be read. Please compare it with .streamlit/secrets.toml.example.")
@@ -391,8 +394,8 @@ with tools, st.popover("Your own photos", icon=":material/add_photo_alternate:")
 recent: list[str] = st.session_state.setdefault("recent", [])
 if recent:
     with tools, st.popover("Recent", icon=":material/history:"):
-        for text in recent:
-            st.button(as_text(text), key=f"recent-{text}", type="tertiary", on_click=go, kwargs={"q": text})
+        for place, text in enumerate(recent):
+            st.button(as_text(text), key=f"recent-{place}", type="tertiary", on_click=go, kwargs={"q": text})
 if left_for_demo:
     st.button("Back to Unsplash's photos", on_click=go, kwargs={"demo": ""}, icon=":material/undo:")
 elif settings.demo and not own:
@@ -506,8 +509,9 @@ if min(values) < max(values):
             min(values),
             max(values),
             key="least",
-            on_change=follow,
-            args=("least",),
+            # Of every slider with other ends Streamlit keeps this, and a function of the page would keep its whole run.
+            on_change=st.session_state.update,
+            kwargs={"moved": True},
         )
 with semantic:
     if progress.liked:

@@ -8,6 +8,7 @@ Features are float32 arrays of shape (n, d); pixels are uint8 arrays of shape (n
 from __future__ import annotations
 
 import ctypes
+import gc
 import hashlib
 import io
 import itertools
@@ -230,7 +231,7 @@ def _unsplash_page(url: object) -> str:
     return f"{url}?{urlencode(UTM)}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Photo:
     """A photo of a search, with what has to be shown beside it."""
 
@@ -271,40 +272,54 @@ class Shared:
     """Results by key, computed once however many ask at the same moment; bounded, and failures are not kept."""
 
     def __init__(self, size: int, seconds: float = math.inf) -> None:
-        self._futures: TTLCache[Hashable, Future[Any]] = TTLCache(size, seconds)
+        self._results: TTLCache[Hashable, Any] = TTLCache(size, seconds)  # a future takes as much again as features do
+        self._under_way: dict[Hashable, Future[Any]] = {}
         self._lock = threading.Lock()
 
     def claim(self, key: Hashable) -> tuple[Future[Any], bool]:
         """The future of this key, and whether it is the caller's to fulfil (or to fail: others wait for it)."""
+        future: Future[Any] = Future()
         with self._lock:
-            future = self._find(key)
-            if future:
+            with suppress(KeyError):
+                future.set_result(self._results[key])
                 return future, False
-            self._futures[key] = future = Future()
-            return future, True
+            if key in self._under_way:
+                return self._under_way[key], False
+            self._under_way[key] = future
+        return future, True
+
+    def fulfil(self, key: Hashable, result: Any) -> None:
+        """Give the result to all who wait for it and who will ask."""
+        with self._lock:
+            self._results[key] = result
+            future = self._under_way.pop(key)
+        future.set_result(result)
+
+    def fail(self, key: Hashable, error: BaseException) -> None:
+        """Give the error to all who wait; who asks from now on tries again."""
+        with self._lock:
+            future = self._under_way.pop(key)
+        future.set_exception(error)
 
     def has(self, key: Hashable) -> bool:
         """Whether the result of this key is there or on its way."""
         with self._lock:
-            return self._find(key) is not None
-
-    def _find(self, key: Hashable) -> Future[Any] | None:
-        future: Future[Any] | None = self._futures.get(key)
-        return None if future and future.done() and future.exception() else future
+            return key in self._results or key in self._under_way
 
     def submit(self, executor: ThreadPoolExecutor, key: Hashable, function: Callable[[], Any]) -> Future[Any]:
         """The future of this key, computed by `function` on the executor unless it is there or on its way."""
         future, mine = self.claim(key)
         if mine:
-            executor.submit(_fulfil, future, function)
+            executor.submit(self._compute, key, function)
         return future
 
-
-def _fulfil(future: Future[Any], function: Callable[[], Any]) -> None:
-    try:
-        future.set_result(function())
-    except BaseException as error:
-        future.set_exception(error)
+    def _compute(self, key: Hashable, function: Callable[[], Any]) -> None:
+        try:
+            result = function()
+        except BaseException as error:
+            self.fail(key, error)
+        else:
+            self.fulfil(key, result)
 
 
 _replies = Shared(REPLIES_KEPT, REPLY_KEPT)  # (API, parameters) -> page of photos
@@ -808,30 +823,28 @@ class Loading:
         self.fraction: float | None = None  # of a download
         self.model: Future[Model] = Future()  # yields the model, or raises ModelError or SettingError
 
-        def load() -> Model:
+        def load() -> None:
             try:
-                return self._load(name, device, precision)
-            except SearchError:
-                raise
-            except MemoryError as error:
-                raise ModelError("CLIP does not fit into memory. Please set CLIP_MODEL to a smaller one.") from error
-            except Exception as error:
+                self.model.set_result(self._load(name, device, precision))
+            except SearchError as error:
+                self.model.set_exception(error)
+            except MemoryError:
+                problem = "CLIP does not fit into memory. Please set CLIP_MODEL to a smaller one."
+                self.model.set_exception(ModelError(problem))
+            except BaseException as error:
                 log.exception("CLIP could not be loaded")
-                raise ModelError(f"CLIP could not be loaded ({type(error).__name__}); the log says more.") from error
+                problem = f"CLIP could not be loaded ({type(error).__name__}); the log says more."
+                self.model.set_exception(ModelError(problem))
 
         # A daemon, so that a download does not keep the process from ending.
-        threading.Thread(target=_fulfil, args=(self.model, load), name="load-clip", daemon=True).start()
+        threading.Thread(target=load, name="load-clip", daemon=True).start()
 
     def _load(self, name: str, device: str, precision: str) -> Model:
         if "torch" not in sys.modules:
             time.sleep(HEAD_START)
-        # How long torch's threads spin before they sleep when they wait for each other: a pass takes 135 ms instead of
-        # the 170 of no spinning, and where others want the cores 170 instead of the 190 of spinning without end.
-        os.environ.setdefault("GOMP_SPINCOUNT", "5000")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # clip imports pkg_resources, which warns of its own end
-            import clip
-            import torch
+            _import_torch()
+        import clip
+        import torch
 
         torch.set_num_threads(usable_cores())
         device = _choose_device(device)
@@ -856,10 +869,27 @@ class Loading:
         except torch.OutOfMemoryError:
             model.move_to_cpu()
         _keep_freed_memory()
-        self.status = "Warming up CLIP"  # the first passes allocate and choose kernels
-        encode_text(model, "a photo")
-        encode_images(model, np.zeros((1, 3, model.resolution, model.resolution), np.uint8))
+        self.status = "Warming up CLIP"  # the first passes allocate, start threads and choose kernels
+        _forward.submit(encode_text, model, "a photo").result()
+        _forward.submit(encode_images, model, np.zeros((1, 3, model.resolution, model.resolution), np.uint8)).result()
         return model
+
+
+def _import_torch() -> None:
+    """Import torch and clip for the first time, in less time, and so that they slow down nothing that comes later."""
+    # How long torch's threads spin before they sleep when they wait for each other: a pass takes 135 ms instead of
+    # the 170 of no spinning, and where others want the cores 170 instead of the 190 of spinning without end.
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+    # Garbage is not looked for among the 300,000 objects that come now and stay. That saves a quarter of the import,
+    # and 0.2 s after each run of the page, when Streamlit has all garbage collected and whoever else is there waits.
+    gc.disable()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # clip imports pkg_resources, which warns of its own end
+            import clip  # noqa: F401, which imports torch
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _keep_freed_memory() -> None:
@@ -868,7 +898,9 @@ def _keep_freed_memory() -> None:
     https://man7.org/linux/man-pages/man3/mallopt.3.html
     """
     with suppress(AttributeError, OSError, TypeError):  # another libc
-        mallopt = ctypes.CDLL(None).mallopt
+        libc = ctypes.CDLL(None)
+        libc.malloc_trim(0)  # what loading has freed, 100 MB
+        mallopt = libc.mallopt
         mallopt(-8, ARENAS)  # M_ARENA_MAX
         mallopt(-1, KEPT_WHEN_FREED)  # M_TRIM_THRESHOLD
         mallopt(-3, LARGEST_KEPT)  # M_MMAP_THRESHOLD
@@ -1164,7 +1196,7 @@ def _encode_photos(progress: Progress, model: Model, features: dict[str, np.ndar
     A search has one batch at a time in the queue for the model, so that a large one lets small ones in between.
     """
     cancelled = threading.Event()
-    mine: dict[str, Future[np.ndarray]] = {}  # to be fulfilled here; other searches may be waiting for them
+    mine: dict[str, Hashable] = {}  # keys to be fulfilled here; other searches may be waiting for them
     reading: dict[Future[np.ndarray], Photo] = {}
     others: dict[Future[np.ndarray], Photo] = {}  # on their way in another search
     ready: list[tuple[Photo, np.ndarray]] = []
@@ -1176,11 +1208,12 @@ def _encode_photos(progress: Progress, model: Model, features: dict[str, np.ndar
         return _read_pixels(photo, model.resolution, cancelled.is_set)
 
     def claim(photo: Photo) -> None:
-        future, is_mine = kept.claim((model.number, photo.id))
+        key = (model.number, photo.id)
+        future, is_mine = kept.claim(key)
         if not is_mine:
             others[future] = photo
             return
-        mine[photo.id] = future
+        mine[photo.id] = key
         reading[_downloads.submit(read, photo)] = photo
 
     def leave_out(photo: Photo, error: BaseException) -> None:
@@ -1188,7 +1221,7 @@ def _encode_photos(progress: Progress, model: Model, features: dict[str, np.ndar
         if not isinstance(error, PhotoError):
             log.error("Photo %s", photo.id, exc_info=error)
         if photo.id in mine:
-            mine.pop(photo.id).set_exception(error)
+            kept.fail(mine.pop(photo.id), error)
 
     try:
         for photo in progress.photos or ():
@@ -1208,7 +1241,7 @@ def _encode_photos(progress: Progress, model: Model, features: dict[str, np.ndar
                 if future is running:
                     for photo, row in zip(batch, future.result(), strict=True):
                         features[photo.id] = one = row.copy()  # of a row alone the whole batch would be kept
-                        mine.pop(photo.id).set_result(one)
+                        kept.fulfil(mine.pop(photo.id), one)
                     running = None
                 elif future in reading:
                     photo = reading.pop(future)
@@ -1234,8 +1267,8 @@ def _encode_photos(progress: Progress, model: Model, features: dict[str, np.ndar
         cancelled.set()
         for waiting in (*reading, *([running] if running else [])):
             waiting.cancel()
-        for future in mine.values():
-            future.set_exception(CancelledError())
+        for key in mine.values():
+            kept.fail(key, CancelledError())
 
 
 def explain(photo: Photo, wanted: np.ndarray, model: Model, cosine: bool = False) -> Future[np.ndarray]:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from benchmark import ROOT, SETTINGS
-from cachetools import TTLCache
 from standin import StandIn
 from streamlit import config
 
@@ -24,8 +23,9 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
     config.set_option("secrets.files", [str(tmp_path / "none.toml")])
-    for memory in (work._replies, work._texts, work._features):
-        monkeypatch.setattr(memory, "_futures", TTLCache(memory._futures.maxsize, memory._futures.ttl))
+    for name in ("_replies", "_texts", "_features", "_explanations"):
+        results = getattr(work, name)._results
+        monkeypatch.setattr(work, name, work.Shared(results.maxsize, results.ttl))
     work._quota.cache_clear()
 
 

@@ -1,5 +1,6 @@
 """The page as Streamlit's own test browser sees it: what stands where, and what is said when something fails."""
 
+import gc
 import html
 import re
 from pathlib import Path
@@ -138,6 +139,19 @@ def test_older_address_brings_the_older_search_back(standin: StandIn) -> None:
     app.run()
     assert app.text_input[0].value == "one"
     assert [request.query["query"] for request in standin.requests("api")] == ["one", "two"]
+
+
+def test_a_session_holds_on_to_its_last_search_alone(standin: StandIn) -> None:
+    def progresses() -> int:
+        gc.collect()
+        return sum(isinstance(each, work.Progress) for each in gc.get_objects())
+
+    app = visit("one")
+    held = progresses()
+    for words in ("two", "three", "four"):
+        app.text_input[0].set_value(words).run()
+        assert len(images(app, 0)) == 10
+    assert progresses() == held
 
 
 def test_every_photo_is_credited(standin: StandIn) -> None:
