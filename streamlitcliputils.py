@@ -64,6 +64,7 @@ REPLIES_KEPT = 500  # pages of replies, about 30 kB each
 FEATURES_KEPT = 20_000  # photos, 2 kB each
 EXPLANATIONS_KEPT = 1_000  # 200 bytes each, and 2 kB for the key
 MAX_UPLOADS = 100  # pictures of a visitor's own, up to 300 kB each as they are kept; Streamlit keeps the files too
+MAX_ZIPPED = 10_000  # entries of a zip; to list the million that 50 MB can hold takes seconds and 500 MB
 UPLOAD_SIDE = 1080  # pixels, of such a picture as it is kept
 TEXTS_KEPT = 2_000  # queries, 2 kB each
 CONNECT_TIMEOUT = 3.0
@@ -1334,6 +1335,9 @@ def _unzipped(files: Iterable[tuple[str, bytes]], left_out: list[str]) -> Iterat
     for name, content in files:
         if not zipfile.is_zipfile(io.BytesIO(content)):
             yield name, content
+            continue
+        if content.count(b"PK\1\2") > MAX_ZIPPED:  # the mark of an entry
+            left_out.append(f"{name}: it holds more than {MAX_ZIPPED} files.")
             continue
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:

@@ -202,6 +202,12 @@ def test_zip_that_lies_about_its_sizes_takes_no_memory(method: int) -> None:
     assert peak < 2**23
 
 
+def test_zip_of_countless_entries_is_not_listed() -> None:
+    countless = zipped({f"{number}/": b"" for number in range(work.MAX_ZIPPED + 1)})
+    photos, left_out = read_uploads([("countless.zip", countless)])
+    assert (photos, left_out) == ([], [f"countless.zip: it holds more than {work.MAX_ZIPPED} files."])
+
+
 def test_broken_names_in_a_zip_are_said() -> None:
     archive = zipped({"é.png": png()}).replace("é".encode(), b"\xff\xff")
     photos, left_out = read_uploads([("broken.zip", archive)])
