@@ -72,9 +72,7 @@ import time
 times = [time.perf_counter()]
 import streamlitcliputils as work
 times.append(time.perf_counter())
-import warnings
-warnings.simplefilter("ignore")
-import clip, torch
+work._import_torch()
 times.append(time.perf_counter())
 settings = work.read_settings()
 loading = work.load_model(settings)
