@@ -54,7 +54,7 @@ RECENT = 8  # searches that are offered again
 EXAMPLES = ("a man with a red helmet on a moped", "a quiet morning by the sea", "city lights in the rain")
 DEMO_EXAMPLES = {  # words that no title has, and the drawing that shows them
     "automobile in the dark": "drawing-042",
-    "hot coffee in winter": "drawing-015",
+    "hot coffee in winter": "drawing-058",
     "a scarlet toadstool at the seaside": "drawing-072",
 }
 

@@ -154,11 +154,7 @@ def test_words_never_seen_have_no_weight(model: CLIP) -> None:
         ("a kitten, orange as can be", "orange cat"),
         ("an azure balloon floats above a cottage", "blue balloon above house"),
         ("one blossom, jet black", "black flower"),
-        pytest.param(
-            "a moth flies over the crimson tree",
-            "butterfly above red tree",
-            marks=pytest.mark.xfail(strict=True, reason="the one that this model gets wrong"),
-        ),
+        ("a moth flies over the crimson tree", "butterfly above red tree"),
         ("the yellow automobile below a parasol", "yellow car under umbrella"),
         ("pink seat downtown in the dark", "pink chair city night"),
     ],
