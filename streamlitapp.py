@@ -26,6 +26,7 @@ from streamlitcliputils import (
     MAX_UPLOADS,
     UNSPLASH_HOME,
     UNSPLASH_PAGE_SIZE,
+    Loading,
     Photo,
     Progress,
     Query,
@@ -349,191 +350,212 @@ def show_status(place: DeltaGenerator, progress: Progress) -> None:
         place.progress(done, f"{progress.read} of {total} photos read, {progress.encoded} ranked")
 
 
-st.set_page_config("CLIP", "🎑", layout="wide")
-st.html(STYLE)
-st.title("CLIP - Semantic Image Search", anchor=False)
+def show_search(
+    query: Query,
+    own: list[Photo],
+    settings: Settings,
+    loading: Loading,
+    opened: str | None,
+    tools: DeltaGenerator,
+    threshold: DeltaGenerator,
+) -> None:
+    """The photos in both orders, as they come; `tools` and `threshold` take what is to stand further up."""
+    before = "Your own photos" if own else "Drawings by keyword" if settings.demo else "Images from Unsplash"
+    semantic, original = st.columns(2, gap="large")
+    with semantic:
+        with st.container(key="heading-semantic"):
+            st.header("Semantic Search", anchor=False)
+        status = st.empty()
+    with original, st.container(key="heading-original"):
+        st.header(before, anchor=False)
 
-opened = st.session_state.pop("opened", None)  # the photo whose details were asked for
-if st.session_state.pop("moved", False):  # the slider
-    follow("least")
-secrets_read = st.secrets.load_if_toml_exists()  # which puts root-level secrets into the environment
-if not secrets_read and any(Path(file).is_file() for file in st.get_option("secrets.files")):
-    st.warning("secrets.toml cannot be read. Please compare it with .streamlit/secrets.toml.example.")
-try:
-    settings = read_settings()
-except SearchError as error:
-    st.error(str(error))
-    st.stop()
-left_for_demo = bool(st.query_params.get("demo")) and not settings.demo
-if left_for_demo:
-    settings = demo_settings(settings)
-
-st.session_state.q = words = written("q")
-st.text_input(
-    "Search Image",
-    key="q",
-    type="search",
-    max_chars=MAX_QUERY_CHARS,
-    placeholder="Describe the picture that you are looking for",
-    on_change=follow,
-    args=("q",),
-)
-tools = st.container(horizontal=True)
-with tools, st.popover("Options", icon=":material/tune:"):
-    threshold = st.container()
-    st.session_state.without = written("without")
-    st.text_input("Without", key="without", max_chars=MAX_QUERY_CHARS, on_change=follow, args=("without",))
-    for name in CHOICES:
-        if not (settings.demo and name in UNSPLASH_FILTERS):
-            show_choice(name)
-    if not settings.demo:
-        calls = math.ceil(int(chosen("n")) / UNSPLASH_PAGE_SIZE)
-        st.caption(f"So many photos cost {calls} of the hour's calls to Unsplash.")
-with tools, st.popover("Your own photos", icon=":material/add_photo_alternate:"):
-    own = own_photos()
-recent: list[str] = st.session_state.setdefault("recent", [])
-if recent:
-    with tools, st.popover("Recent", icon=":material/history:"):
-        for place, text in enumerate(recent):
-            st.button(as_text(text), key=f"recent-{place}", type="tertiary", on_click=go, kwargs={"q": text})
-if left_for_demo:
-    st.button("Back to Unsplash's photos", on_click=go, kwargs={"demo": ""}, icon=":material/undo:")
-elif settings.demo and not own:
-    clip = "a small CLIP that knows nothing else" if settings.clip_model == DEMO_MODEL else "the CLIP that is set"
-    st.caption(
-        f"Demo: searches 96 drawings with {clip}. To search Unsplash's photos with OpenAI's CLIP, set"
-        " `UNSPLASH_ACCESS_KEY`."
-    )
-
-loading = load_model(settings)  # starts at the first visit, after the box is on the screen
-
-if not words and own:
-    st.write(f"Here are {len(own)} pictures of your own: describe what you are looking for in them.")
-    show_pictures("own", own)
-    st.stop()
-if not words:
-    st.write("Describe a picture in your own words: CLIP reads them, looks at the photos and ranks these by meaning.")
-    if settings.demo:
-        drawings = {photo.id: photo for photo in demo_photos()}
-        examples = show_pictures("examples", [drawings[id_] for id_ in DEMO_EXAMPLES.values()])
-        for text, card in zip(DEMO_EXAMPLES, examples, strict=True):
-            card.button(text, on_click=go, kwargs={"q": text}, icon=":material/search:", width="stretch")
+    found: Future[list[Photo]] = Future()
+    if own:
+        found.set_result(own)
     else:
-        with st.container(horizontal=True):
-            for text in EXAMPLES:
-                st.button(text, on_click=go, kwargs={"q": text}, icon=":material/search:")
-    st.stop()
-st.session_state.recent = [words, *(text for text in recent if text != words)][:RECENT]
+        found = find_photos(query, settings, st.session_state.setdefault("visits", deque()))
 
-before = "Your own photos" if own else "Drawings by keyword" if settings.demo else "Images from Unsplash"
-semantic, original = st.columns(2, gap="large")
-with semantic:
-    with st.container(key="heading-semantic"):
-        st.header("Semantic Search", anchor=False)
-    status = st.empty()
-with original, st.container(key="heading-original"):
-    st.header(before, anchor=False)
+    shown: list[Photo] = []
+    cards: list[DeltaGenerator] = []
+    bare: list[tuple[DeltaGenerator, Photo, str]] = []  # pictures that nothing stands below yet
+    progress = Progress(loading)
+    try:
+        with closing(search(query, found, loading, st.session_state.own_features if own else None)) as steps:
+            for progress in steps:
+                if progress.photos and not shown:
+                    shown = progress.photos[: query.total]
+                    with original:
+                        cards = show_pictures("original", shown, [str(number) for number in range(1, len(shown) + 1)])
+                    bare = [(card, shown[place], f"original-{place}") for place, card in enumerate(cards)]
+                else:  # the pictures are on their way to the screen first
+                    while bare:
+                        show_below(*bare.pop(0))
+                show_status(status, progress)
+    except SearchError as error:
+        status.error(str(error))
+        with original:
+            st.button("Search the demo's drawings instead", on_click=go, kwargs={"demo": "1"}, icon=":material/brush:")
+        return
+    for card, photo, key in bare:  # where there was but one step
+        show_below(card, photo, key)
+    asks_unsplash = not settings.demo and not own
+    if asks_unsplash and (remaining := quota(settings).remaining) is not None and quota(settings).low:
+        st.caption(f"{remaining} of this hour's searches on Unsplash are left.")
+    if asks_unsplash and 0 < len(shown) < query.total:
+        st.caption(f"Unsplash gave {len(shown)} photos of the {query.total} asked for.")
+    if not progress.photos:
+        status.info("Nothing was found for these words. Please try fewer or other ones, or fewer filters.")
+        return
+    for photo in progress.photos:
+        if photo.id == opened:
+            show_large(photo, progress, settings)
+    if progress.problem or not progress.ranking:
+        status.warning(str(progress.problem))
+        return
+    status.empty()
 
-query = Query(
-    words,
-    total=int(chosen("n")),
-    orientation=chosen("orientation"),
-    color=chosen("color"),
-    order_by=chosen("order_by"),
-    content_filter=chosen("content_filter"),
-    without=written("without"),
-    like=written("like"),
-    cosine=chosen("score") == "cosine",
-    prompt=chosen("prompt") or "{}",
-)
-found: Future[list[Photo]] = Future()
-if own:
-    found.set_result(own)
-else:
-    found = find_photos(query, settings, st.session_state.setdefault("visits", deque()))
+    for photo, card in zip(shown, cards, strict=True):
+        if photo.id in progress.left_out:
+            card.caption(f"Not ranked: {progress.left_out[photo.id]}.")
 
-shown: list[Photo] = []
-cards: list[DeltaGenerator] = []
-bare: list[tuple[DeltaGenerator, Photo, str]] = []  # pictures that nothing stands below yet
-progress = Progress(loading)
-try:
-    with closing(search(query, found, loading, st.session_state.own_features if own else None)) as steps:
-        for progress in steps:
-            if progress.photos and not shown:
-                shown = progress.photos[: query.total]
-                with original:
-                    cards = show_pictures("original", shown, [str(number) for number in range(1, len(shown) + 1)])
-                bare = [(card, shown[place], f"original-{place}") for place, card in enumerate(cards)]
-            else:  # the pictures are on their way to the screen first
-                while bare:
-                    show_below(*bare.pop(0))
-            show_status(status, progress)
-except SearchError as error:
-    status.error(str(error))
-    with original:
-        st.button("Search the demo's drawings instead", on_click=go, kwargs={"demo": "1"}, icon=":material/brush:")
-    st.stop()
-for card, photo, key in bare:  # where there was but one step
-    show_below(card, photo, key)
-asks_unsplash = not settings.demo and not own
-if asks_unsplash and (remaining := quota(settings).remaining) is not None and quota(settings).low:
-    st.caption(f"{remaining} of this hour's searches on Unsplash are left.")
-if asks_unsplash and 0 < len(shown) < query.total:
-    st.caption(f"Unsplash gave {len(shown)} photos of the {query.total} asked for.")
-if not progress.photos:
-    status.info("Nothing was found for these words. Please try fewer or other ones, or fewer filters.")
-    st.stop()
-for photo in progress.photos:
-    if photo.id == opened:
-        show_large(photo, progress, settings)
-if progress.problem or not progress.ranking:
-    status.warning(str(progress.problem))
-    st.stop()
-status.empty()
-
-for photo, card in zip(shown, cards, strict=True):
-    if photo.id in progress.left_out:
-        card.caption(f"Not ranked: {progress.left_out[photo.id]}.")
-
-values = [value for _, value in progress.ranking]
-least = min(values)
-with suppress(ValueError):  # what the address says may be no number
-    asked = float(written("least"))
-    least = min(max(asked, least), max(values)) if math.isfinite(asked) else least
-kept = [(photo, value) for photo, value in progress.ranking if value >= least]
-if min(values) < max(values):
-    st.session_state.least = least
-    with threshold:
-        st.slider(
-            f"Hide what scores below ({len(kept)} of {len(values)} are left)",
-            min(values),
-            max(values),
-            key="least",
-            # Of every slider with other ends Streamlit keeps this, and a function of the page would keep its whole run.
-            on_change=st.session_state.update,
-            kwargs={"moved": True},
+    values = [value for _, value in progress.ranking]
+    least = min(values)
+    with suppress(ValueError):  # what the address says may be no number
+        asked = float(written("least"))
+        least = min(max(asked, least), max(values)) if math.isfinite(asked) else least
+    kept = [(photo, value) for photo, value in progress.ranking if value >= least]
+    if min(values) < max(values):
+        st.session_state.least = least
+        with threshold:
+            st.slider(
+                f"Hide what scores below ({len(kept)} of {len(values)} are left)",
+                min(values),
+                max(values),
+                key="least",
+                # Streamlit keeps this of every slider with other ends; a function would keep all functions of its run.
+                on_change=st.session_state.update,
+                kwargs={"moved": query.words},
+            )
+    with semantic:
+        if progress.liked:
+            st.button("Likest first. Back to your words", on_click=go, kwargs={"like": ""}, icon=":material/undo:")
+        if len(kept) < len(values):
+            st.caption(f"{len(values) - len(kept)} that score lower are hidden.")
+        if cut := left_out(query.prompt.replace("{}", query.words)):
+            st.caption(f"CLIP reads only 77 tokens; left out: {as_text(cut)}")
+        places = {photo.id: place for place, photo in enumerate(progress.photos, start=1)}
+        best = kept[: query.total]
+        cards = show_pictures(
+            "semantic", [photo for photo, _ in best], [f"Sim Score: {value:.2f}" for _, value in best]
         )
-with semantic:
-    if progress.liked:
-        st.button("Likest first. Back to your words", on_click=go, kwargs={"like": ""}, icon=":material/undo:")
-    if len(kept) < len(values):
-        st.caption(f"{len(values) - len(kept)} that score lower are hidden.")
-    if cut := left_out(query.prompt.replace("{}", words)):
-        st.caption(f"CLIP reads only 77 tokens; left out: {as_text(cut)}")
-    places = {photo.id: place for place, photo in enumerate(progress.photos, start=1)}
-    best = kept[: query.total]
-    cards = show_pictures("semantic", [photo for photo, _ in best], [f"Sim Score: {value:.2f}" for _, value in best])
-    for place, ((photo, _), card) in enumerate(zip(best, cards, strict=True)):
-        show_below(card, photo, f"semantic-{place}", movement(place + 1, places[photo.id]))
+        for place, ((photo, _), card) in enumerate(zip(best, cards, strict=True)):
+            show_below(card, photo, f"semantic-{place}", movement(place + 1, places[photo.id]))
 
-with tools, st.popover("Take it with you", icon=":material/download:"):
-    rows = ranking_rows(progress)
-    st.download_button("Ranking as CSV", as_csv(rows), "ranking.csv", "text/csv", on_click="ignore")
-    st.download_button(
-        "Ranking as JSON", json.dumps(rows, indent=1), "ranking.json", "application/json", on_click="ignore"
+    with tools, st.popover("Take it with you", icon=":material/download:"):
+        rows = ranking_rows(progress)
+        st.download_button("Ranking as CSV", as_csv(rows), "ranking.csv", "text/csv", on_click="ignore")
+        st.download_button(
+            "Ranking as JSON", json.dumps(rows, indent=1), "ranking.json", "application/json", on_click="ignore"
+        )
+    reranking = st.expander("See what meaning changed", key="reranking", on_change="rerun")
+    if reranking.open:
+        with reranking:
+            show_reranking(progress, before)
+    st.caption(f"Ranked by {progress.loading.model.result()}.")
+
+
+def main() -> None:
+    """The page: what is asked for, and below it what was found."""
+    st.set_page_config("CLIP", "🎑", layout="wide")
+    st.html(STYLE)
+    st.title("CLIP - Semantic Image Search", anchor=False)
+
+    opened = st.session_state.pop("opened", None)  # the photo whose details were asked for
+    if st.session_state.pop("moved", None) == written("q"):  # the slider over what these words have found
+        follow("least")
+    secrets_read = st.secrets.load_if_toml_exists()  # which puts root-level secrets into the environment
+    if not secrets_read and any(Path(file).is_file() for file in st.get_option("secrets.files")):
+        st.warning("secrets.toml cannot be read. Please compare it with .streamlit/secrets.toml.example.")
+    try:
+        settings = read_settings()
+    except SearchError as error:
+        st.error(str(error))
+        return
+    left_for_demo = bool(st.query_params.get("demo")) and not settings.demo
+    if left_for_demo:
+        settings = demo_settings(settings)
+
+    st.session_state.q = words = written("q")
+    st.text_input(
+        "Search Image",
+        key="q",
+        type="search",
+        max_chars=MAX_QUERY_CHARS,
+        placeholder="Describe the picture that you are looking for",
+        on_change=follow,
+        args=("q",),
     )
-reranking = st.expander("See what meaning changed", key="reranking", on_change="rerun")
-if reranking.open:
-    with reranking:
-        show_reranking(progress, before)
-st.caption(f"Ranked by {progress.loading.model.result()}.")
+    tools = st.container(horizontal=True)
+    with tools, st.popover("Options", icon=":material/tune:"):
+        threshold = st.container()
+        st.session_state.without = written("without")
+        st.text_input("Without", key="without", max_chars=MAX_QUERY_CHARS, on_change=follow, args=("without",))
+        for name in CHOICES:
+            if not (settings.demo and name in UNSPLASH_FILTERS):
+                show_choice(name)
+        if not settings.demo:
+            calls = math.ceil(int(chosen("n")) / UNSPLASH_PAGE_SIZE)
+            st.caption(f"So many photos cost {calls} of the hour's calls to Unsplash.")
+    with tools, st.popover("Your own photos", icon=":material/add_photo_alternate:"):
+        own = own_photos()
+    recent: list[str] = st.session_state.setdefault("recent", [])
+    if recent:
+        with tools, st.popover("Recent", icon=":material/history:"):
+            for place, text in enumerate(recent):
+                st.button(as_text(text), key=f"recent-{place}", type="tertiary", on_click=go, kwargs={"q": text})
+    if left_for_demo:
+        st.button("Back to Unsplash's photos", on_click=go, kwargs={"demo": ""}, icon=":material/undo:")
+    elif settings.demo and not own:
+        clip = "a small CLIP that knows nothing else" if settings.clip_model == DEMO_MODEL else "the CLIP that is set"
+        st.caption(
+            f"Demo: searches 96 drawings with {clip}. To search Unsplash's photos with OpenAI's CLIP, set"
+            " `UNSPLASH_ACCESS_KEY`."
+        )
+
+    loading = load_model(settings)  # starts at the first visit, after the box is on the screen
+
+    if not words and own:
+        st.write(f"Here are {len(own)} pictures of your own: describe what you are looking for in them.")
+        show_pictures("own", own)
+        return
+    if not words:
+        st.write(
+            "Describe a picture in your own words: CLIP reads them, looks at the photos and ranks these by meaning."
+        )
+        if settings.demo:
+            drawings = {photo.id: photo for photo in demo_photos()}
+            examples = show_pictures("examples", [drawings[id_] for id_ in DEMO_EXAMPLES.values()])
+            for text, card in zip(DEMO_EXAMPLES, examples, strict=True):
+                card.button(text, on_click=go, kwargs={"q": text}, icon=":material/search:", width="stretch")
+        else:
+            with st.container(horizontal=True):
+                for text in EXAMPLES:
+                    st.button(text, on_click=go, kwargs={"q": text}, icon=":material/search:")
+        return
+    st.session_state.recent = [words, *(text for text in recent if text != words)][:RECENT]
+    query = Query(
+        words,
+        total=int(chosen("n")),
+        orientation=chosen("orientation"),
+        color=chosen("color"),
+        order_by=chosen("order_by"),
+        content_filter=chosen("content_filter"),
+        without=written("without"),
+        like=written("like"),
+        cosine=chosen("score") == "cosine",
+        prompt=chosen("prompt") or "{}",
+    )
+    show_search(query, own, settings, loading, opened, tools, threshold)
+
+
+main()  # a function, so that what a run has held goes with its end

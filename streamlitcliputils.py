@@ -90,6 +90,7 @@ PAUSE = 0.005  # how long no further photo comes until those that are enough wai
 HEARTBEAT = 0.1  # how often a search that waits says so, and can be cancelled
 WEIGHTS_TIMEOUT = 20.0
 HEAD_START = 0.25  # in which a browser fetches what the page is made of; importing torch keeps the server from sending
+FROZEN_FOR = 300.0  # in which what is of no more use may be kept among the objects that garbage is not looked for in
 KEPT_WHEN_FREED = 32 * 2**20  # bytes, about what a pass of MAX_BATCH photos takes and gives back
 LARGEST_KEPT = 16 * 2**20  # bytes, of one tensor; Pillow's blocks are as large and so are not kept
 ARENAS = 4  # of memory, for all threads; each keeps something, and by default there are eight for each core
@@ -122,6 +123,10 @@ HUGGING_FACE_FILE = "open_clip_model.safetensors"
 
 class SearchError(Exception):
     """Something went wrong; its text is one clear sentence for the visitor, with the remedy."""
+
+    def afresh(self) -> SearchError:
+        """The same, to be kept: without its traceback, which would keep all that the failed work has held."""
+        return type(self)(str(self))
 
 
 class SettingError(SearchError):
@@ -828,7 +833,7 @@ class Loading:
             try:
                 self.model.set_result(self._load(name, device, precision))
             except SearchError as error:
-                self.model.set_exception(error)
+                self.model.set_exception(error.afresh())
             except MemoryError:
                 problem = "CLIP does not fit into memory. Please set CLIP_MODEL to a smaller one."
                 self.model.set_exception(ModelError(problem))
@@ -881,8 +886,8 @@ def _import_torch() -> None:
     # How long torch's threads spin before they sleep when they wait for each other: a pass takes 135 ms instead of
     # the 170 of no spinning, and where others want the cores 170 instead of the 190 of spinning without end.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
-    # Garbage is not looked for among the 300,000 objects that come now and stay. That saves a quarter of the import,
-    # and 0.2 s after each run of the page, when Streamlit has all garbage collected and whoever else is there waits.
+    # Garbage is not looked for among the half million objects that come now and stay. That saves a quarter of the
+    # import, and after each run of the page 0.2 s, in which Streamlit has garbage collected and all others wait.
     gc.disable()
     try:
         with warnings.catch_warnings():
@@ -891,6 +896,20 @@ def _import_torch() -> None:
     finally:
         gc.freeze()
         gc.enable()
+    threading.Thread(target=_keep_thawing, name="thaw", daemon=True).start()
+
+
+def _keep_thawing() -> None:
+    while True:
+        time.sleep(FROZEN_FOR)
+        thaw()
+
+
+def thaw() -> None:
+    """Let go of what was in use when it was frozen, a visitor's page say, and no longer is. It takes 0.3 s."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def _keep_freed_memory() -> None:
@@ -1177,7 +1196,7 @@ def search(
         else:
             progress.problem = PhotoError("None of the photos could be read. Please search again.")
     except SearchError as error:
-        progress.problem = error
+        progress.problem = error.afresh()
     yield progress
 
 

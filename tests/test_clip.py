@@ -5,6 +5,7 @@ import random
 import string
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -185,6 +186,28 @@ BROKEN: dict[str, Callable[[Path, Path], object]] = {
     "folder.pt": lambda _, path: path.mkdir(),
     "missing.safetensors": lambda *_: None,
 }
+
+
+def test_garbage_is_looked_for_only_where_there_is_some() -> None:
+    looked = """
+        import gc, weakref
+        import streamlitcliputils as work
+
+        class Page:
+            def __init__(self) -> None:
+                self.me = self
+
+        page = Page()
+        gone = weakref.ref(page)
+        assert work.load_model(work.read_settings()).model.result()
+        del page
+        print(gc.isenabled(), gc.get_freeze_count() > 10 * len(gc.get_objects()), gone() is None)
+        work.thaw()
+        print(gc.isenabled(), gc.get_freeze_count() > 10 * len(gc.get_objects()), gone() is None)
+    """
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(looked)]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=SECONDS)
+    assert answer.stdout.splitlines() == ["True True False", "True True True"]
 
 
 @pytest.mark.parametrize("name", BROKEN)
