@@ -326,7 +326,7 @@ def own_photos() -> list[Photo]:
         on_change=go,
         kwargs={"like": ""},
     )
-    st.caption("They go to this app's server and nowhere else, and are gone when you leave.")
+    st.caption("They go to this app's server and nowhere else, and are gone soon after you leave.")
     ids = [file.file_id for file in files]
     if ids != st.session_state.get("own_ids"):
         photos, problems = read_uploads((file.name, file.getvalue()) for file in files)
@@ -352,6 +352,7 @@ def show_status(place: DeltaGenerator, progress: Progress) -> None:
 
 def show_search(
     query: Query,
+    found: Future[list[Photo]],
     own: list[Photo],
     settings: Settings,
     loading: Loading,
@@ -368,12 +369,6 @@ def show_search(
         status = st.empty()
     with original, st.container(key="heading-original"):
         st.header(before, anchor=False)
-
-    found: Future[list[Photo]] = Future()
-    if own:
-        found.set_result(own)
-    else:
-        found = find_photos(query, settings, st.session_state.setdefault("visits", deque()))
 
     shown: list[Photo] = []
     cards: list[DeltaGenerator] = []
@@ -496,7 +491,29 @@ def main() -> None:
         args=("q",),
     )
     tools = st.container(horizontal=True)
-    with tools, st.popover("Options", icon=":material/tune:"):
+    options = tools.popover("Options", icon=":material/tune:")
+    with tools, st.popover("Your own photos", icon=":material/add_photo_alternate:"):
+        own = own_photos()
+    query = Query(
+        words,
+        total=int(chosen("n")),
+        orientation=chosen("orientation"),
+        color=chosen("color"),
+        order_by=chosen("order_by"),
+        content_filter=chosen("content_filter"),
+        without=written("without"),
+        like=written("like"),
+        cosine=chosen("score") == "cosine",
+        prompt=chosen("prompt") or "{}",
+    )
+    # From here on photos and CLIP are on their way; the rest is drawn meanwhile.
+    found: Future[list[Photo]] = Future()
+    if own:
+        found.set_result(own)
+    elif words:
+        found = find_photos(query, settings, st.session_state.setdefault("visits", deque()))
+    loading = load_model(settings)
+    with options:
         threshold = st.container()
         st.session_state.without = written("without")
         st.text_input("Without", key="without", max_chars=MAX_QUERY_CHARS, on_change=follow, args=("without",))
@@ -506,8 +523,6 @@ def main() -> None:
         if not settings.demo:
             calls = math.ceil(int(chosen("n")) / UNSPLASH_PAGE_SIZE)
             st.caption(f"So many photos cost {calls} of the hour's calls to Unsplash.")
-    with tools, st.popover("Your own photos", icon=":material/add_photo_alternate:"):
-        own = own_photos()
     recent: list[str] = st.session_state.setdefault("recent", [])
     if recent:
         with tools, st.popover("Recent", icon=":material/history:"):
@@ -521,8 +536,6 @@ def main() -> None:
             f"Demo: searches 96 drawings with {clip}. To search Unsplash's photos with OpenAI's CLIP, set"
             " `UNSPLASH_ACCESS_KEY`."
         )
-
-    loading = load_model(settings)  # starts at the first visit, after the box is on the screen
 
     if not words and own:
         st.write(f"Here are {len(own)} pictures of your own: describe what you are looking for in them.")
@@ -543,19 +556,7 @@ def main() -> None:
                     st.button(text, on_click=go, kwargs={"q": text}, icon=":material/search:")
         return
     st.session_state.recent = [words, *(text for text in recent if text != words)][:RECENT]
-    query = Query(
-        words,
-        total=int(chosen("n")),
-        orientation=chosen("orientation"),
-        color=chosen("color"),
-        order_by=chosen("order_by"),
-        content_filter=chosen("content_filter"),
-        without=written("without"),
-        like=written("like"),
-        cosine=chosen("score") == "cosine",
-        prompt=chosen("prompt") or "{}",
-    )
-    show_search(query, own, settings, loading, opened, tools, threshold)
+    show_search(query, found, own, settings, loading, opened, tools, threshold)
 
 
 main()  # a function, so that what a run has held goes with its end
