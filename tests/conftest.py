@@ -1,14 +1,16 @@
-"""What the tests share: the stand-in for Unsplash, CLIP's small weights in OpenAI's format, and a clean environment."""
+"""What the tests share: the stand-in for Unsplash, and a clean environment."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from benchmark import ROOT, SETTINGS
-from standin import StandIn
 from streamlit import config
 
-import streamlitcliputils as work
+from clipsearch.concurrency import SingleFlightCache
+from clipsearch.model.loader import DEMO_MODEL
+from clipsearch.sources.quota import forget_quotas
+from tests.support.servers import ROOT, SETTINGS
+from tests.support.standin import StandIn
 
 
 @pytest.fixture(scope="session")
@@ -19,22 +21,20 @@ def shared_standin() -> Iterator[StandIn]:
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No settings of the developer's own, no secrets file, and nothing remembered from the test before."""
+    """No settings from the developer's environment, no secrets file, and nothing cached by an earlier test."""
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
     config.set_option("secrets.files", [str(tmp_path / "none.toml")])
-    for name in ("_replies", "_texts", "_features", "_explanations"):
-        results = getattr(work, name)._results
-        monkeypatch.setattr(work, name, work.Shared(results.maxsize, results.ttl))
-    work._quota.cache_clear()
+    SingleFlightCache.clear_all()
+    forget_quotas()
 
 
 @pytest.fixture
 def standin(shared_standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    """The stand-in as it starts out, and the settings that point to it; CLIP is the demo's."""
+    """The stand-in in its initial state, and settings that point to it. CLIP is the demo's."""
     monkeypatch.setenv("UNSPLASH_ACCESS_KEY", shared_standin.key)
     monkeypatch.setenv("UNSPLASH_API_URL", shared_standin.url)
-    monkeypatch.setenv("CLIP_MODEL", str(work.DEMO / "clip.safetensors"))
+    monkeypatch.setenv("CLIP_MODEL", DEMO_MODEL)
     shared_standin.reset()
     yield shared_standin
     shared_standin.release()

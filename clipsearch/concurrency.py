@@ -1,0 +1,89 @@
+"""Work that many visitors share: each result is computed once, and kept for a while."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Hashable
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from typing import Any, ClassVar
+from weakref import WeakSet
+
+from cachetools import TTLCache
+
+
+class SingleFlightCache:
+    """Results by key, computed once however many callers ask at the same moment. Failures are not kept."""
+
+    _instances: ClassVar[WeakSet[SingleFlightCache]] = WeakSet()
+
+    def __init__(self, size: int, seconds: float = math.inf) -> None:
+        # Results rather than futures: a future takes as much memory again as the features of a photo.
+        self._results: TTLCache[Hashable, Any] = TTLCache(size, seconds)
+        self._in_flight: dict[Hashable, Future[Any]] = {}
+        self._lock = threading.Lock()
+        self._instances.add(self)
+
+    def claim(self, key: Hashable) -> tuple[Future[Any], bool]:
+        """The future for this key, and whether the caller has to complete it with `fulfil` or `fail`."""
+        future: Future[Any] = Future()
+        with self._lock:
+            with suppress(KeyError):
+                future.set_result(self._results[key])
+                return future, False
+            if key in self._in_flight:
+                return self._in_flight[key], False
+            self._in_flight[key] = future
+        return future, True
+
+    def fulfil(self, key: Hashable, result: Any) -> None:
+        """Complete the claimed future, and keep the result."""
+        with self._lock:
+            self._results[key] = result
+            future = self._in_flight.pop(key)
+        future.set_result(result)
+
+    def fail(self, key: Hashable, error: BaseException) -> None:
+        """Complete the claimed future with an error. The next caller tries again."""
+        with self._lock:
+            future = self._in_flight.pop(key)
+        future.set_exception(error)
+
+    def __contains__(self, key: Hashable) -> bool:
+        """Whether the result for this key is there or being computed."""
+        with self._lock:
+            return key in self._results or key in self._in_flight
+
+    def submit(self, executor: Executor, key: Hashable, function: Callable[[], Any]) -> Future[Any]:
+        """The future for this key, computed by `function` on the executor if nobody has computed it yet."""
+        future, mine = self.claim(key)
+        if mine:
+            executor.submit(self._compute, key, function)
+        return future
+
+    def _compute(self, key: Hashable, function: Callable[[], Any]) -> None:
+        try:
+            result = function()
+        except BaseException as error:
+            self.fail(key, error)
+        else:
+            self.fulfil(key, result)
+
+    def clear(self) -> None:
+        """Forget the results; what is being computed goes on."""
+        with self._lock:
+            self._results.clear()
+
+    @classmethod
+    def clear_all(cls) -> None:
+        """Forget the results of every cache in this process."""
+        for cache in list(cls._instances):
+            cache.clear()
+
+
+def completed(result: Any) -> Future[Any]:
+    """A future that has this result already."""
+    future: Future[Any] = Future()
+    future.set_result(result)
+    return future

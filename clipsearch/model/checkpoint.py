@@ -1,0 +1,73 @@
+"""From a checkpoint on disk to a network in memory, without ever holding two copies of the weights."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from clip.model import CLIP
+
+
+def build(weights: Path, precision: str) -> CLIP:
+    """The network of a checkpoint, in fp32, bf16 or fp16. Each tensor is converted as it is read.
+
+    As in clip's `convert_weights`, layer norms and embeddings stay in fp32. Raises errors of many types for a file
+    that is no CLIP checkpoint.
+    """
+    import clip
+    import torch
+
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    with torch.inference_mode(False), torch.no_grad():
+        shapes, read = _open_archive(weights) if weights.suffix == ".pt" else _open_safetensors(weights)
+        with torch.device("meta"):  # shapes only, no memory
+            network = clip.model.build_model({name: torch.empty(shape) for name, shape in shapes.items()})
+        tensors = {}
+        for name, place in network.state_dict().items():
+            tensors[name] = read(name, dtype if place.dtype == torch.float16 else place.dtype)
+        network.load_state_dict(tensors, assign=True)
+        mask = network.build_attention_mask()  # not part of the checkpoint, so it is still on "meta"
+        for block in network.transformer.resblocks:
+            block.attn_mask = mask
+    return network.requires_grad_(False).eval()
+
+
+Shapes = dict[str, "torch.Size"]
+Read = Callable[[str, "torch.dtype"], "torch.Tensor"]
+
+
+def _open_archive(weights: Path) -> tuple[Shapes, Read]:
+    """OpenAI's format, a TorchScript archive."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*torch.jit.load", FutureWarning)
+        archive = torch.jit.load(weights, map_location="cpu")
+    held = dict(archive.named_parameters()) | dict(archive.named_buffers())
+
+    def read(name: str, dtype: torch.dtype) -> torch.Tensor:
+        tensor: torch.Tensor = held[name].to(dtype, copy=True)
+        held[name].data = tensor.new_empty(0)  # the archive would keep its copy to the end
+        return tensor
+
+    return {name: tensor.shape for name, tensor in held.items()}, read
+
+
+def _open_safetensors(weights: Path) -> tuple[Shapes, Read]:
+    """The state dict alone, as Hugging Face has it."""
+    import torch
+    from safetensors import safe_open
+
+    def read(name: str, dtype: torch.dtype) -> torch.Tensor:
+        # Opened again for each tensor: what has been read of a mapped file counts as memory until it is closed.
+        with safe_open(weights, framework="pt") as file:
+            tensor: torch.Tensor = file.get_tensor(name).to(dtype, copy=True)
+            return tensor
+
+    with safe_open(weights, framework="pt") as file:
+        shapes = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    return shapes, read

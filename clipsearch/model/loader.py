@@ -1,0 +1,159 @@
+"""Loads CLIP in the background, once per process."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+import warnings
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clipsearch import limits, runtime
+from clipsearch.errors import ModelError, SearchError, SettingError
+from clipsearch.model.checkpoint import build
+from clipsearch.model.encode import Model, encode_images, encode_text, forward_passes
+from clipsearch.model.weights import find_weights
+
+if TYPE_CHECKING:
+    from clip.model import CLIP
+
+log = logging.getLogger(__name__)
+
+DEMO_MODEL = str(Path(__file__).parents[2] / "demo" / "clip.safetensors")
+LABELS = {DEMO_MODEL: "the demo's small CLIP"}  # of models that are not called by their file's name
+
+_importing = threading.Lock()
+
+
+class Loading:
+    """A model on its way into memory. `status` and `fraction` say how far it has come."""
+
+    def __init__(self, name: str, device: str, precision: str) -> None:
+        self.status = "Importing torch"
+        self.fraction: float | None = None  # of a download that is running
+        self.model: Future[Model] = Future()  # its error is a ModelError or a SettingError
+        # A daemon thread: the process can end during a download.
+        threading.Thread(target=self._run, args=(name, device, precision), name="load-clip", daemon=True).start()
+
+    @property
+    def failed(self) -> bool:
+        """Whether loading has ended without a model."""
+        return self.model.done() and self.model.exception() is not None
+
+    def _run(self, name: str, device: str, precision: str) -> None:
+        try:
+            self.model.set_result(self._load(name, device, precision))
+        except SearchError as error:
+            self.model.set_exception(error.without_traceback())
+        except MemoryError:
+            problem = "CLIP does not fit into memory. Please set CLIP_MODEL to a smaller model."
+            self.model.set_exception(ModelError(problem))
+        except BaseException as error:
+            log.exception("CLIP could not be loaded")
+            problem = f"CLIP could not be loaded ({type(error).__name__}); the log has the details."
+            self.model.set_exception(ModelError(problem))
+
+    def _load(self, name: str, device: str, precision: str) -> Model:
+        import_torch()
+        import clip
+        import torch
+
+        torch.set_num_threads(runtime.usable_cores())
+        device = _choose_device(device)
+        precision = _choose_precision(precision, device)
+        weights = find_weights(name, clip.clip._MODELS, self)
+        self.status = "Loading CLIP"
+        network = _build(weights, precision)
+        label = name if name in clip.clip._MODELS else LABELS.get(name, weights.name)
+        model = Model(label, network, network.visual.input_resolution, device, precision)
+        try:
+            network.to(device)
+        except torch.OutOfMemoryError:
+            model.move_to_cpu()
+        runtime.keep_freed_memory()
+        self.status = "Warming up CLIP"  # the first passes allocate memory, start threads and choose kernels
+        forward_passes.submit(encode_text, model, "a photo").result()
+        pixels = np.zeros((1, 3, model.resolution, model.resolution), np.uint8)
+        forward_passes.submit(encode_images, model, pixels).result()
+        return model
+
+
+def import_torch(delay: float | None = None) -> None:
+    """Import torch and clip, once per process. The browser gets `delay` seconds to fetch the page's scripts first."""
+    with _importing:
+        if "torch" in sys.modules:
+            return
+        time.sleep(limits.TORCH_IMPORT_DELAY if delay is None else delay)
+        runtime.let_threads_spin()
+        with runtime.garbage_collection_paused(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # clip imports pkg_resources, which warns that it is deprecated
+            import clip  # noqa: F401  # imports torch
+
+
+def _build(weights: Path, precision: str) -> CLIP:
+    try:
+        return build(weights, precision)
+    except MemoryError:
+        raise
+    except Exception as error:  # torch and safetensors raise many types on files that are no checkpoints
+        log.exception("Cannot read %s", weights)
+        raise ModelError(
+            f"{weights.name} cannot be read as a CLIP checkpoint. Please set CLIP_MODEL to OpenAI's archive (.pt) or"
+            " the same weights as .safetensors, or delete the file so that it is downloaded again."
+        ) from error
+
+
+def _choose_device(requested: str) -> str:
+    import torch
+
+    if requested == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=requested).cpu()
+        return requested
+    except Exception as error:  # of a different type for each device
+        raise SettingError(
+            f"CLIP_DEVICE is {requested!r}, which is not available here. Please set auto or cpu."
+        ) from error
+
+
+def _choose_precision(requested: str, device: str) -> str:
+    """The requested precision; for "auto" the fastest that the device computes natively without changing the order."""
+    import torch
+
+    if requested != "auto":
+        return requested
+    if device.startswith("cuda"):
+        return "fp16"
+    capabilities = torch.cpu.get_capabilities()
+    native = device == "cpu" and any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return "bf16" if native else "fp32"
+
+
+class ModelStore:
+    """The models of this process, each loaded once. A model that failed is tried again by the next who asks."""
+
+    def __init__(self) -> None:
+        self._loadings: dict[tuple[str, str, str], Loading] = {}
+        self._lock = threading.Lock()
+
+    def get(self, name: str, device: str = "auto", precision: str = "auto") -> Loading:
+        """The model, loaded or on its way."""
+        key = (name, device, precision)
+        with self._lock:
+            if key not in self._loadings or self._loadings[key].failed:
+                self._loadings[key] = Loading(*key)
+            return self._loadings[key]
+
+    def clear(self) -> None:
+        """Forget the models."""
+        with self._lock:
+            self._loadings.clear()
+
+
+models = ModelStore()

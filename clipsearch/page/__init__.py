@@ -1,0 +1,1 @@
+"""The parts of the page. Only this package and the entry file know Streamlit."""

@@ -1,0 +1,1 @@
+"""Where photos come from. Each source is one module; see `base.Source`."""

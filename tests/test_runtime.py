@@ -1,0 +1,102 @@
+"""Tuning of the process: cores, threads, garbage collection and the allocator."""
+
+import ctypes
+import gc
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from clipsearch import limits
+from clipsearch.runtime import garbage_collection_paused, keep_freed_memory, let_threads_spin, usable_cores
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [
+        ("50000 100000", 1),
+        ("100000 100000", 1),
+        ("150000 100000", 2),
+        ("6400000 100000", 8),
+        ("max 100000", 8),
+        ("0 100000", 1),
+        ("0 0", 8),
+        ("", 8),
+        (None, 8),
+    ],
+)
+def test_cores_respect_container_quota(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str | None, cores: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    if quota is not None:
+        (tmp_path / "cpu.max").write_text(f"{quota}\n")
+    assert usable_cores(tmp_path / "cpu.max") == cores
+
+
+def test_cores_are_known_without_affinity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert usable_cores(tmp_path / "cpu.max") == 6
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert usable_cores(tmp_path / "cpu.max") == 1
+
+
+def test_threads_spin_unless_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")  # also restores it after the test
+    let_threads_spin()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
+    del os.environ["GOMP_SPINCOUNT"]
+    let_threads_spin()
+    assert int(os.environ["GOMP_SPINCOUNT"]) > 0
+
+
+@pytest.fixture
+def collecting() -> Iterator[None]:
+    """Garbage collection in its default state, before and after the test."""
+    gc.enable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("collecting")
+def test_garbage_collection_resumes_even_after_an_error() -> None:
+    with garbage_collection_paused():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(ImportError), garbage_collection_paused():
+        raise ImportError
+    assert gc.isenabled()
+
+
+@pytest.mark.usefixtures("collecting")
+def test_disabled_garbage_collection_stays_disabled() -> None:
+    gc.disable()
+    with garbage_collection_paused():
+        pass
+    assert not gc.isenabled()
+
+
+def test_allocator_keeps_freed_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    parameters: dict[int, int] = {}
+    libc = SimpleNamespace(malloc_trim=lambda _: 1, mallopt=parameters.__setitem__)
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: libc)
+    keep_freed_memory()
+    trim_threshold, mmap_threshold, arena_max = -1, -3, -8  # as in glibc's malloc.h
+    assert parameters == {
+        trim_threshold: limits.TRIM_THRESHOLD,
+        mmap_threshold: limits.MMAP_THRESHOLD,
+        arena_max: limits.MALLOC_ARENAS,
+    }
+
+
+@pytest.mark.parametrize("error", [OSError, TypeError, AttributeError])
+def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    def fail(_: object) -> Any:
+        raise error
+
+    monkeypatch.setattr(ctypes, "CDLL", fail)
+    keep_freed_memory()
