@@ -7,7 +7,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from clipsearch import Query, UnsplashSource, load_model, read_settings, search
-from clipsearch.images import open_photo, preprocess
+from clipsearch.images import BROWSER_FORMATS, open_photo, preprocess
 from clipsearch.model.encode import encode_images, encode_text
 from clipsearch.ranking import score
 from clipsearch.sources.unsplash import fetch
@@ -25,7 +25,7 @@ def getImagesFromUnsplash(total: int, query_text: str) -> list[str]:  # noqa: N8
 
 def linkToImage(link: str) -> Image.Image:  # noqa: N802
     """The picture at a link, upright and in RGB. Raises PhotoError."""
-    return open_photo(fetch(link, read_settings()))
+    return open_photo(fetch(link, read_settings()), formats=BROWSER_FORMATS)
 
 
 def getImageTextSimScore(link: str, text: str) -> float:  # noqa: N802
@@ -40,11 +40,14 @@ def getSortedQuery(text: str) -> tuple[list[tuple[str, float]], list[str]]:  # n
     """The links of ten photos for the words: by score, best first, and in Unsplash's order. Raises SearchError."""
     settings, query = read_settings(), Query(text)
     source = UnsplashSource(settings)
+    found = source.find(query)
+    if found.done():
+        found.result()  # raises what is wrong before CLIP's weights are downloaded
     with tqdm(desc=text, unit="photo", delay=0.5) as bar:
-        for progress in search(query, source, source.find(query), load_model(settings, source)):
-            bar.total = len(progress.photos or ())
+        for progress in search(query, source, found, load_model(settings, source)):
+            bar.total = len(progress.photos)
             bar.update(progress.encoded - bar.n)
     if progress.problem:
         raise progress.problem
     best_first = [(photo.url, value) for photo, value in progress.ranking or ()]
-    return best_first, [photo.url for photo in progress.photos or ()]
+    return best_first, [photo.url for photo in progress.photos]

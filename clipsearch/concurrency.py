@@ -7,10 +7,23 @@ import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
+from functools import partial
 from typing import Any, ClassVar
 from weakref import WeakSet
 
 from cachetools import TTLCache
+
+
+class Shared(Future[Any]):
+    """A result that several callers may wait for. Each says whether it is gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gone: list[Callable[[], bool]] = []
+
+    def is_abandoned(self) -> bool:
+        """Whether all callers are gone."""
+        return all(gone() for gone in list(self.gone))
 
 
 class SingleFlightCache:
@@ -21,13 +34,13 @@ class SingleFlightCache:
     def __init__(self, size: int, seconds: float = math.inf) -> None:
         # Results rather than futures: a future takes as much memory again as the features of a photo.
         self._results: TTLCache[Hashable, Any] = TTLCache(size, seconds)
-        self._in_flight: dict[Hashable, Future[Any]] = {}
+        self._in_flight: dict[Hashable, Shared] = {}
         self._lock = threading.Lock()
         self._instances.add(self)
 
-    def claim(self, key: Hashable) -> tuple[Future[Any], bool]:
+    def claim(self, key: Hashable) -> tuple[Shared, bool]:
         """The future for this key, and whether the caller has to complete it with `fulfil` or `fail`."""
-        future: Future[Any] = Future()
+        future = Shared()
         with self._lock:
             with suppress(KeyError):
                 future.set_result(self._results[key])
@@ -55,11 +68,33 @@ class SingleFlightCache:
         with self._lock:
             return key in self._results or key in self._in_flight
 
+    def get(self, key: Hashable) -> Any:
+        """The result for this key if it is there, or None."""
+        with self._lock:
+            return self._results.get(key)
+
     def submit(self, executor: Executor, key: Hashable, function: Callable[[], Any]) -> Future[Any]:
         """The future for this key, computed by `function` on the executor if nobody has computed it yet."""
+        return self.share(executor, key, lambda _: function(), lambda: False)
+
+    def share(
+        self,
+        executor: Executor,
+        key: Hashable,
+        function: Callable[[Callable[[], bool]], Any],
+        gone: Callable[[], bool],
+    ) -> Future[Any]:
+        """Like `submit`, for work that may end early, with CancelledError, once all callers are gone.
+
+        `function` takes a function that says so. A caller who comes just then gets the CancelledError: ask again.
+        """
         future, mine = self.claim(key)
+        future.gone.append(gone)
         if mine:
-            executor.submit(self._compute, key, function)
+            try:
+                executor.submit(self._compute, key, partial(function, future.is_abandoned))
+            except RuntimeError as error:  # no further thread can be started, or the process is ending
+                self.fail(key, error)
         return future
 
     def _compute(self, key: Hashable, function: Callable[[], Any]) -> None:

@@ -32,5 +32,9 @@ class PhotoError(SearchError):
         self.reason = reason
 
 
+class UnknownWordsError(SearchError):
+    """The model was not trained on any of the query's words, so that a ranking would mean nothing."""
+
+
 class ModelError(SearchError):
     """CLIP could not be loaded or run."""

@@ -14,24 +14,41 @@ REPLY_LIFETIME = 3600.0  # Unsplash allows a day (max-age=86400); an hour keeps 
 REPLIES_CACHED = 500  # pages of replies, about 30 kB each
 MAX_REPLY_BYTES = 8 * 2**20
 API_SECONDS = 10.0  # one call of the API, retry included
-API_CALLS = 16  # requests to the API at the same time
+API_CALLS = 64  # requests to the API at the same time: some may hang until their deadline
 QUOTA_HOUR = 3600.0  # the API counts requests by the hour
 LOW_QUOTA = 0.2  # the page says how many requests are left below this part of the hour's quota
-VISITOR_WINDOW, MAX_NEW_SEARCHES = 60.0, 30  # new searches of one session within the window
+PROBE_PAUSE = 300.0  # between single requests that find out whether a used-up quota is back
+VISITOR_WINDOW, MAX_VISITOR_REQUESTS = 60.0, 30  # requests for new searches of one session within the window
+MIN_REQUESTS_A_MINUTE = 30  # of the whole process, which someone at a keyboard does not reach
+MINUTES_OF_QUOTA = 20  # what remains of the quota must last for so long, beyond the minimum
 
 # HTTP
 CONNECT_TIMEOUT = 3.0
 READ_TIMEOUT = 4.0  # between two reads from a socket
+CANCEL_CHECK = 0.5  # a call that waits notices that it is cancelled, or that the process ends, this often
 RETRY_PAUSE = 0.3  # before the only retry
-DOWNLOADS = 32  # photos downloaded at the same time, over all searches
+DOWNLOADS = 64  # photos downloaded at the same time, over all searches
+READS_PER_SEARCH = 32  # photos of one search that are read at the same time: some may hang
 PHOTO_SECONDS = 8.0  # the download of one photo, retry included
 MAX_PHOTO_BYTES = 20 * 2**20
 WEIGHTS_TIMEOUT = 20.0  # between two reads while weights are downloaded
 
 # Pictures
-MAX_PIXELS = 50_000_000  # 200 MB when decoded
+MAX_STORED_PIXELS = 250_000_000  # of a file; the largest phones have 200 megapixels
+MAX_PIXELS = 64_000_000  # of what is decoded: a JPEG can be decoded at an eighth of its size
+LARGE_PIXELS = 16_000_000  # pictures that decode to more are decoded one at a time
+DECODERS = 2  # other pictures decoded at the same time
+MAX_SCANS = 100  # of a progressive JPEG; a photo has a dozen, and each takes as long as the whole picture
+DECODE_SECONDS = 10  # of computing, for a picture from outside
+DECODE_WALL_SECONDS = 30.0  # the same by the clock, on a busy machine
+WORKER_BYTES = 2 * 2**30  # of address space, for the process that decodes pictures from outside
+WORKER_IDLE = 60.0  # after which that process ends
+MAX_PNG_CHUNKS = 20_000  # a camera's picture of 64 megapixels in chunks of 8 kB has fewer
+MAX_PROFILE_BYTES = 8 * 2**20  # of a colour profile in a PNG file, unpacked
+MAX_MISSING = 0.1  # part of a JPEG's rows; a picture that lacks fewer is shown
 MAX_SIDE = 1_000_000  # pixels of an original as the API describes it; the page divides one side by the other
-DECODERS = 2  # pictures decoded at the same time; each needs up to MAX_PIXELS x 8 bytes
+WIDE = 2.0  # long side to short side; of pictures beyond that, several squares are scored
+MAX_SQUARES = 16  # of one picture
 # The short side of a photo fetched for CLIP, in units of the model's resolution. Scores differ from those of the
 # 1080 pixels wide photo by up to 5.4 % of the largest score at 1.0, by 2.8 % at 1.15, and by 2.5 % at 2.0, which is
 # JPEG noise and costs 1.7 times the bytes (16 photos, ViT-B/32 with random weights).
@@ -39,9 +56,21 @@ FETCHED_SIDE = 1.15
 MIN_FETCHED_SIDE = 256  # pixels; in smaller JPEGs the blocks are large compared to what a small model sees
 
 # Uploads
+SESSION_UPLOAD_BYTES = 250 * 2**20  # of one session's files that wait to be read
+PROCESS_UPLOAD_BYTES = 500 * 2**20  # of all sessions' files that wait to be read
+MAX_KEPT_BYTES = 64 * 2**20  # of one session's copies
+MAX_ALL_KEPT_BYTES = 512 * 2**20  # of all sessions' copies
+SESSION_GRACE = 90.0  # after which the session of a closed tab ends; Streamlit would let it come back for 120
+FREE_PAUSE = 10.0  # between two looks for closed tabs
 MAX_UPLOADS = 100  # pictures of one visitor, up to 300 kB each as they are kept
+MAX_TOO_MUCH = 3  # pictures that take too much time or memory, after which the visitor's other files are not read
+MAX_NAME_CHARS = 255  # of a file; a zip can hold longer ones
 MAX_ZIP_ENTRIES = 10_000  # listing the million entries that 50 MB can hold takes seconds and 500 MB
-UPLOAD_SIDE = 1080  # pixels of the copy that is kept
+MAX_UNZIPPED_BYTES = 500 * 2**20  # from one zip; its own size can be a thousandth of that
+UPLOAD_SIDE = 1080  # pixels of the long side of the copy that is kept
+MAX_JPEG_SIDE = 65_500  # pixels that libjpeg can write
+MIN_SHORT_SIDE = 448  # pixels of its short side, twice the resolution of ViT-B/32
+MAX_UPLOAD_BYTES = 100 * 2**20  # of one file
 
 # Encoding
 GOOD_BATCH = 5  # images; on a CPU, larger batches are hardly more efficient
@@ -49,6 +78,17 @@ MAX_BATCH = 16  # images; after each batch other searches get their turn
 PATIENCE = 0.05  # longest wait for more images before a batch starts
 PAUSE = 0.005  # a batch that is large enough starts after this much quiet
 HEARTBEAT = 0.1  # a running search reports its progress, and can be cancelled, this often
+
+# Libraries
+INDEX_AHEAD = 48  # photos that are read while others are encoded
+REFRESH_PAUSE = 2.0  # until photos that have just been indexed are found
+RESCAN_PAUSE = 300.0  # between two looks over a library while the app runs
+POLITE_DOWNLOADS = 16  # of a dataset's photos at the same time
+UNREACHABLE = 50  # downloads of a dataset that fail one after the other; then the run ends
+MAX_SHOWN = 300  # photos of a library that one search shows
+KEYWORD_PLACES = 1_000  # places in the order by keyword that are known
+THUMBNAIL_SIDE = 720  # pixels of the long side
+THUMBNAIL_CACHE = 64 * 2**20  # bytes
 
 # Results that are kept
 FEATURES_CACHED = 20_000  # photos, 2 kB each

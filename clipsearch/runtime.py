@@ -52,9 +52,15 @@ def keep_freed_memory() -> None:
 
     https://man7.org/linux/man-pages/man3/mallopt.3.html
     """
+    give_back_memory()  # loading the model leaves 100 MB
     with suppress(AttributeError, OSError, TypeError):  # another C library
         libc = ctypes.CDLL(None)
-        libc.malloc_trim(0)  # loading the model leaves 100 MB
         libc.mallopt(-8, limits.MALLOC_ARENAS)  # M_ARENA_MAX
         libc.mallopt(-1, limits.TRIM_THRESHOLD)  # M_TRIM_THRESHOLD
         libc.mallopt(-3, limits.MMAP_THRESHOLD)  # M_MMAP_THRESHOLD
+
+
+def give_back_memory() -> None:
+    """Let glibc return free memory to the system, wherever it lies. It takes some milliseconds."""
+    with suppress(AttributeError, OSError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)

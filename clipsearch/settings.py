@@ -22,6 +22,8 @@ class Settings:
     clip_model: str  # empty: the model that the photos' source names
     clip_device: str
     clip_precision: str
+    photo_library: str = ""  # a folder; empty: no library
+    library_index: str = ""  # where its index is; empty: the default
 
 
 def read_settings() -> Settings:
@@ -46,6 +48,8 @@ def read_settings() -> Settings:
         clip_model=_setting("CLIP_MODEL"),
         clip_device=_setting("CLIP_DEVICE") or "auto",
         clip_precision=precision,
+        photo_library=_setting("PHOTO_LIBRARY"),
+        library_index=_setting("LIBRARY_INDEX"),
     )
 
 

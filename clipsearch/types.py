@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Query:
-    """What to search for. Only the first six fields decide which photos are found; the others order them."""
+    """What to search for. Only the first ten fields decide which photos are found; the others order them."""
 
     words: str
     total: int = 10  # photos
@@ -16,7 +16,12 @@ class Query:
     color: str = ""
     order_by: str = ""
     content_filter: str = ""
+    lang: str = ""  # of the words, as an ISO 639-1 code; empty: English
+    folder: str = ""  # a library's filters: a folder at its top, and the first and the last day ("2021-06-01")
+    since: str = ""
+    until: str = ""
     exclude: str = ""  # words to move away from
+    picture: str = ""  # id of a picture to find similar photos to, beside the words
     like: str = ""  # id of a found photo; photos similar to it come first instead
     cosine: bool = False  # rank by cosine instead of the dot product
     prompt: str = "{}"  # the words replace {} in what CLIP reads
@@ -30,6 +35,15 @@ class Credit:
     url: str
     site: str
     site_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a source found for a query."""
+
+    photos: list[Photo]
+    by_relevance: bool = True  # whether the source's order says how well the photos fit the words
+    notes: tuple[str, ...] = ()  # sentences about it for the visitor
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,23 @@ def test_failed_computation_is_repeated_for_next_caller(cache: SingleFlightCache
         assert cache.submit(executor, "key", compute).result(TIMEOUT) == 3
 
 
+def test_executor_that_refuses_work_fails_the_callers_and_the_next_caller_tries_again(
+    cache: SingleFlightCache, executor: ThreadPoolExecutor
+) -> None:
+    closed = ThreadPoolExecutor(1)
+    closed.shutdown()
+    assert isinstance(cache.submit(closed, "key", lambda: 1).exception(TIMEOUT), RuntimeError)
+    assert cache.submit(executor, "key", lambda: 1).result(TIMEOUT) == 1
+
+
+def test_result_is_there_without_a_future(cache: SingleFlightCache) -> None:
+    assert cache.get("key") is None
+    cache.claim("key")
+    assert cache.get("key") is None
+    cache.fulfil("key", 1)
+    assert cache.get("key") == 1
+
+
 # Limits
 
 

@@ -64,8 +64,8 @@ def new_model() -> Model:
     return Model("no network", cast(Any, None), 2, "cpu", "fp32")
 
 
-def image(value: int) -> np.ndarray:
-    return np.full((3, 2, 2), value, np.uint8)
+def image(value: int, squares: int = 1) -> np.ndarray:
+    return np.full((squares, 3, 2, 2), value, np.uint8)
 
 
 def submit(lane: Lane, *values: int) -> list[Future[np.ndarray]]:
@@ -74,7 +74,7 @@ def submit(lane: Lane, *values: int) -> list[Future[np.ndarray]]:
 
 def results(futures: list[Future[np.ndarray]]) -> list[int]:
     """The values of the images that the features belong to."""
-    return [int(future.result(TIMEOUT)[0]) for future in futures]
+    return [int(future.result(TIMEOUT)[0, 0]) for future in futures]
 
 
 @pytest.fixture
@@ -211,6 +211,34 @@ def test_lanes_take_turns(batcher: Batcher, passes: Passes, model: Model) -> Non
     assert [batch[0] // 60 for batch in passes.batches[1:]] == [0, 1, 2, 0, 1, 2]
 
 
+# Photos of several squares
+
+
+def test_squares_of_a_photo_share_a_pass_and_come_back_together(batcher: Batcher, passes: Passes, model: Model) -> None:
+    lane = batcher.lane(model, expected=2)
+    wide, square = lane.submit(image(1, squares=3)), lane.submit(image(2))
+    assert wide.result(TIMEOUT)[:, 0].tolist() == [1, 1, 1]
+    assert square.result(TIMEOUT)[:, 0].tolist() == [2]
+    assert passes.batches == [[1, 1, 1, 2]]
+
+
+def test_photo_that_does_not_fit_comes_whole_in_the_next_pass(batcher: Batcher, passes: Passes, model: Model) -> None:
+    lane = batcher.lane(model)
+    with passes.held(model):
+        futures = [lane.submit(image(value, squares=9)) for value in (1, 2)]
+    assert results(futures) == [1, 2]
+    assert passes.batches == [[PLUG], [1] * 9, [2] * 9]
+
+
+def test_photo_that_does_not_fit_keeps_its_turn(batcher: Batcher, passes: Passes, model: Model) -> None:
+    with passes.held(model):
+        lane = batcher.lane(model)
+        many = [lane.submit(image(1, squares=5)) for _ in range(9)]
+        large = batcher.lane(model).submit(image(2, squares=limits.MAX_BATCH))
+    assert results([*many, large]) == [1] * 9 + [2]
+    assert passes.batches[2] == [2] * limits.MAX_BATCH  # after one pass of the others
+
+
 # Cancellation
 
 
@@ -278,7 +306,7 @@ def test_incomplete_pass_fails_its_images_and_batching_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr("clipsearch.encoding.encode_images", incomplete)
         for future in submit(batcher.lane(model, expected=2), 1, 2):
-            assert isinstance(future.exception(TIMEOUT), ValueError)
+            assert isinstance(future.exception(TIMEOUT), ModelError)
     assert results(submit(batcher.lane(model), 3)) == [3]
 
 

@@ -4,6 +4,7 @@ import socket
 import threading
 import zlib
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,6 +73,41 @@ def test_redirect_is_not_followed(standin: StandIn, location: str) -> None:
     assert len(standin.requests()) == 1
 
 
+# Settings of the machine
+
+
+@pytest.fixture
+def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home whose ~/.netrc has a password for every host."""
+    (tmp_path / ".netrc").write_text("default login someone password theirs\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("NETRC", raising=False)
+    assert requests.utils.get_netrc_auth("http://photos.invalid/") == ("someone", "theirs")
+
+
+@pytest.mark.usefixtures("netrc")
+def test_netrc_neither_replaces_the_key_nor_reaches_a_photos_host(standin: StandIn) -> None:
+    http.get(photo(standin), MEGABYTE, SECONDS, headers={"Authorization": "Client-ID key"})
+    get(standin)
+    with_key, without = standin.requests("image")
+    assert with_key.headers["authorization"] == "Client-ID key"
+    assert "authorization" not in without.headers
+
+
+@pytest.mark.usefixtures("netrc")
+def test_proxy_of_the_environment_is_used(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = standin.url.replace("//", "//user:word@")
+    monkeypatch.setenv("http_proxy", proxy)
+    reply, _ = http.get("http://photos.invalid/photo-p0000000000?w=300", MEGABYTE, SECONDS)
+    assert reply.status_code == 200
+    (request,) = standin.requests("image")
+    assert request.headers["host"] == "photos.invalid"
+    assert request.headers["proxy-authorization"].startswith("Basic ")
+    assert "authorization" not in request.headers
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert get(standin) == 200
+
+
 # Retry
 
 
@@ -81,6 +117,15 @@ def test_server_error_is_retried_once(standin: StandIn) -> None:
     standin.fault("^/photo-", "status", status=500)
     assert get(standin) == 500
     assert statuses(standin) == [503, 200, 500, 500]
+
+
+@pytest.mark.parametrize("status", [301, 403, 413, 429, 503])
+def test_retry_after_makes_nobody_wait(standin: StandIn, status: int) -> None:
+    headers = {"Retry-After": "2", "Location": "/elsewhere"}
+    standin.fault("^/photo-", "status", status=status, headers=headers, body="later")
+    response, body = http.get(photo(standin), MEGABYTE, SECONDS)
+    assert (response.status_code, response.headers["Retry-After"], body) == (status, "2", b"later")
+    assert statuses(standin) == [status] * (2 if status == 503 else 1)
 
 
 def test_failed_connection_is_retried_once(standin: StandIn) -> None:
@@ -148,8 +193,9 @@ def test_slow_reply_times_out(standin: StandIn, monkeypatch: pytest.MonkeyPatch,
 def test_body_announced_too_large_is_not_read(standin: StandIn, status: int) -> None:
     size = 21 * MEGABYTE
     standin.fault("^/photo-", "status", status=status, body=bytes(size), headers={"Location": "/elsewhere"})
-    with pytest.raises(ValueError, match=r"^is larger than 20 MB$"):
+    with pytest.raises(http.TooLargeError, match=r"^is larger than 20 MB$") as caught:
         get(standin, limit=20 * MEGABYTE)
+    assert caught.value.response.status_code == status
     (request,) = standin.wait_for("image", 1, done=True)
     assert request.sent < size
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from clipsearch.ranking import move_away, normalize, rank, score
+from clipsearch.ranking import best_of, move_away, normalize, rank, score
 
 IMAGES = np.array([[3, 0], [0, 2], [4, 4]], dtype=np.float32)
 
@@ -40,3 +40,11 @@ def test_moving_away_from_the_same_direction_leaves_zeros() -> None:
 
 def test_normalizing_zeros_leaves_zeros() -> None:
     assert normalize(row(0, 0)) == pytest.approx(row(0, 0))
+
+
+def test_photo_counts_by_its_best_square() -> None:
+    best, places = best_of(np.array([3, 5, 1, 2, 9, 9], np.float32), [1, 3, 2])
+    assert best.tolist() == [3, 5, 9] and best.dtype == np.float32
+    assert places.tolist() == [0, 0, 0]
+    best, places = best_of(np.array([3, 1, 5, 2], np.float32), [1, 3])
+    assert (best.tolist(), places.tolist()) == ([3, 5], [0, 1])

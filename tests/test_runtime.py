@@ -3,6 +3,9 @@
 import ctypes
 import gc
 import os
+import platform
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +14,14 @@ from typing import Any
 import pytest
 
 from clipsearch import limits
-from clipsearch.runtime import garbage_collection_paused, keep_freed_memory, let_threads_spin, usable_cores
+from clipsearch.runtime import (
+    garbage_collection_paused,
+    give_back_memory,
+    keep_freed_memory,
+    let_threads_spin,
+    usable_cores,
+)
+from tests.support.servers import ROOT
 
 
 @pytest.mark.parametrize(
@@ -82,9 +92,11 @@ def test_disabled_garbage_collection_stays_disabled() -> None:
 
 def test_allocator_keeps_freed_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     parameters: dict[int, int] = {}
-    libc = SimpleNamespace(malloc_trim=lambda _: 1, mallopt=parameters.__setitem__)
+    given_back: list[int] = []
+    libc = SimpleNamespace(malloc_trim=given_back.append, mallopt=parameters.__setitem__)
     monkeypatch.setattr(ctypes, "CDLL", lambda _: libc)
     keep_freed_memory()
+    assert given_back == [0]
     trim_threshold, mmap_threshold, arena_max = -1, -3, -8  # as in glibc's malloc.h
     assert parameters == {
         trim_threshold: limits.TRIM_THRESHOLD,
@@ -100,3 +112,31 @@ def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch, error
 
     monkeypatch.setattr(ctypes, "CDLL", fail)
     keep_freed_memory()
+    give_back_memory()
+
+
+GIVES_BACK = """
+import re
+from clipsearch.runtime import give_back_memory, keep_freed_memory
+
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) // 1024
+
+keep_freed_memory()
+blocks = [bytearray(100_000) for _ in range(2000)]
+last = bytearray(100_000)
+full = resident()
+del blocks
+kept = resident()
+give_back_memory()
+print(full - kept, full - resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc, whose memory is tuned")
+def test_kept_memory_can_be_given_back() -> None:
+    """200 MB below a block that is still in use, which therefore only `give_back_memory` can return."""
+    command = [sys.executable, "-c", GIVES_BACK]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
+    without, given_back = map(int, printed.split())
+    assert without < 50 and given_back > 150

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,8 @@ from clipsearch.settings import read_settings
 from clipsearch.sources.demo import DemoSource
 from clipsearch.sources.unsplash import UnsplashSource
 from clipsearch.sources.uploads import UploadsSource
-from clipsearch.types import Photo, Query
+from clipsearch.types import Found, Photo, Query
+from tests.support.models import write_model_for_all_words
 from tests.support.pictures import uploaded
 from tests.support.searches import PATIENCE, Passes, finish, ranked_ids, result, start
 from tests.support.standin import StandIn
@@ -31,9 +34,16 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "RETRY_PAUSE", 0.0)
 
 
+@pytest.fixture(scope="module")
+def all_words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that ranks any words."""
+    return write_model_for_all_words(tmp_path_factory.mktemp("model") / "all-words.safetensors")
+
+
 @pytest.fixture
-def loading(standin: StandIn) -> Loading:
-    """CLIP, loaded."""
+def loading(standin: StandIn, all_words: Path, monkeypatch: pytest.MonkeyPatch) -> Loading:
+    """A CLIP that ranks any words, loaded."""
+    monkeypatch.setenv("CLIP_MODEL", str(all_words))
     settings = read_settings()
     loading = load_model(settings, UnsplashSource(settings))
     loading.model.result(PATIENCE)
@@ -93,7 +103,7 @@ def test_model_is_the_sources_unless_another_is_set(standin: StandIn, monkeypatc
 def test_same_photo_twice_is_encoded_once(loading: Loading, passes: Passes) -> None:
     source = uploaded(2)
     photos = [*source.photos, source.photos[0]]
-    progress = finish(search(Query("x"), source, completed(photos), loading))
+    progress = finish(search(Query("x"), source, completed(Found(photos)), loading))
     assert progress.ranking and len(progress.ranking) == 3
     assert passes.images == 2
 
@@ -190,8 +200,37 @@ def test_unexpected_error_leaves_out_the_photo_and_is_logged_in_full(
     assert len(ranked_ids(progress)) == 2
     (error,) = progress.failures.values()
     assert error.reason == "could not be read"
-    (record,) = [record for record in caplog.records if record.name == "clipsearch.search"]
+    (record,) = [record for record in caplog.records if record.name == "clipsearch.photo_encoding"]
     assert record.exc_info and "an inner detail" in str(record.exc_info[1])
+
+
+class Busy(ThreadPoolExecutor):
+    """Takes so many jobs, and refuses all further ones as if no thread could be started."""
+
+    def __init__(self, jobs: int) -> None:
+        super().__init__(1)
+        self._jobs = jobs
+
+    def submit(self, *arguments: Any, **named: Any) -> Any:
+        self._jobs -= 1
+        if self._jobs < 0:
+            raise RuntimeError("can't start new thread")
+        return super().submit(*arguments, **named)
+
+
+@pytest.mark.parametrize("jobs", [0, 2])
+@pytest.mark.parametrize("at_once", [1, 32])
+def test_photos_that_no_thread_can_read_are_left_out_and_tried_again(
+    loading: Loading, monkeypatch: pytest.MonkeyPatch, jobs: int, at_once: int
+) -> None:
+    monkeypatch.setattr(limits, "READS_PER_SEARCH", at_once)
+    source = uploaded(4)
+    with monkeypatch.context() as patch:
+        patch.setattr(source, "readers", Busy(jobs))
+        progress = result(Query("x"), source, loading)
+    assert len(progress.failures) == 4 - jobs
+    assert len(progress.ranking or ()) == jobs
+    assert len(ranked_ids(result(Query("x"), source, loading))) == 4
 
 
 def test_failed_pass_is_a_problem_and_the_next_search_succeeds(

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +12,11 @@ from clipsearch import limits
 from clipsearch.model.loader import Loading
 from clipsearch.search import Progress, load_model, search
 from clipsearch.settings import read_settings
+from clipsearch.sources.demo import DemoSource
 from clipsearch.sources.unsplash import UnsplashSource
 from clipsearch.sources.uploads import UploadsSource
 from clipsearch.types import Photo, Query
+from tests.support.models import write_model_for_all_words
 from tests.support.pictures import uploaded
 from tests.support.searches import PATIENCE, Passes, finish, ranked_ids, result, start, step_until
 from tests.support.servers import MANY_PHOTOS
@@ -37,9 +40,16 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "RETRY_PAUSE", 0.0)
 
 
+@pytest.fixture(scope="module")
+def all_words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that ranks any words."""
+    return write_model_for_all_words(tmp_path_factory.mktemp("model") / "all-words.safetensors")
+
+
 @pytest.fixture
-def loading(standin: StandIn) -> Loading:
-    """CLIP, loaded."""
+def loading(standin: StandIn, all_words: Path, monkeypatch: pytest.MonkeyPatch) -> Loading:
+    """A CLIP that ranks any words, loaded."""
+    monkeypatch.setenv("CLIP_MODEL", str(all_words))
     settings = read_settings()
     loading = load_model(settings, UnsplashSource(settings))
     loading.model.result(PATIENCE)
@@ -61,7 +71,7 @@ def test_progress_is_reported_while_downloads_wait(standin: StandIn, loading: Lo
     standin.hold(PHOTO)
     steps = start("patience", loading)
     progress = next(steps)
-    step_until(lambda: progress.photos is not None, steps)
+    step_until(lambda: progress.found is not None, steps)
     for _ in range(3):
         assert next(steps).ranking is None
     assert (progress.read, progress.encoded) == (0, 0)
@@ -74,7 +84,7 @@ def test_progress_is_reported_while_the_search_and_passes_wait(
     passes.hold()
     steps = start("patience", loading)
     progress = next(steps)
-    assert next(steps).photos is None
+    assert next(steps).found is None
     standin.release()
     step_until(lambda: progress.read == 10, steps)
     assert (next(steps).encoded, progress.ranking) == (0, None)
@@ -138,6 +148,18 @@ def test_large_search_lets_a_small_one_through(loading: Loading, passes: Passes)
     assert len(ranked_ids(finish(large))) == 90
 
 
+def test_photos_that_hang_hold_up_neither_uploads_nor_other_searches(standin: StandIn, loading: Loading) -> None:
+    hanging = UnsplashSource(read_settings()).search(Query("hanging", 90))
+    standin.hold("|".join(photo.id for photo in hanging))
+    steps = start("hanging", loading, 90)
+    step_until(lambda: len(standin.requests("image")) == limits.READS_PER_SEARCH, steps)
+    assert result(Query("x"), uploaded(1), loading).ranking
+    assert result(Query("a cat"), DemoSource(), loading).ranking
+    assert len(ranked_ids(finish(start("others", loading)))) == 10
+    assert next(steps).ranking is None
+    steps.close()
+
+
 # Closed searches
 
 
@@ -146,7 +168,7 @@ def test_waiting_search_takes_over_the_downloads_of_a_closed_one(standin: StandI
     first, second = start("handed on", loading), start("handed on", loading)
     step_until(lambda: len(standin.requests("image")) == 10, first)
     waiting = next(second)
-    step_until(lambda: waiting.photos is not None, second)
+    step_until(lambda: waiting.found is not None, second)
     next(second)
     assert len(standin.requests("image")) == 10
     first.close()
@@ -162,7 +184,7 @@ def test_waiting_search_takes_over_the_images_of_a_closed_one(loading: Loading, 
     first, second = start("handed on", loading, 40), start("handed on", loading, 40)
     read, waiting = next(first), next(second)
     step_until(lambda: read.read == 40, first)
-    step_until(lambda: waiting.photos is not None, second)
+    step_until(lambda: waiting.found is not None, second)
     next(second)
     first.close()
     passes.release()
@@ -175,11 +197,11 @@ def test_waiting_search_takes_over_the_images_of_a_closed_one(loading: Loading, 
 def test_closed_search_downloads_no_more(standin: StandIn, loading: Loading) -> None:
     standin.hold(PHOTO)
     large = start("left early", loading, 90)
-    step_until(lambda: len(standin.requests("image")) == limits.DOWNLOADS, large)
+    step_until(lambda: len(standin.requests("image")) == limits.READS_PER_SEARCH, large)
     large.close()
     standin.release()
     assert len(ranked_ids(finish(start("the next one", loading)))) == 10
-    assert len(standin.requests("image")) == limits.DOWNLOADS + 10
+    assert len(standin.requests("image")) == limits.READS_PER_SEARCH + 10
 
 
 def test_closed_search_is_not_encoded_any_further(loading: Loading, passes: Passes) -> None:
@@ -227,7 +249,7 @@ def test_search_closed_at_any_moment_leaves_nothing_pending(
     if moment != "begun":
         progress = next(closed)
     if moment == "downloading":
-        step_until(lambda: len(standin.requests("image")) == limits.DOWNLOADS, closed)
+        step_until(lambda: len(standin.requests("image")) == limits.READS_PER_SEARCH, closed)
     if moment in ("read", "encoding"):
         step_until(lambda: progress.read == 60, closed)
     if moment == "encoding":

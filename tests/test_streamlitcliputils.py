@@ -1,5 +1,7 @@
 """The article's four functions, as they are used at a Python prompt."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -84,14 +86,17 @@ def test_ten_photos_take_one_api_request_and_ten_small_images(standin: StandIn) 
     assert len(images) == 10
     assert {image.query["w"] for image in images} == {"342"}  # 4:3 pictures, 256 pixels high
     getSortedQuery(WORDS)
-    getSortedQuery("other words")
+    getSortedQuery("a blue boat")
     assert len({image.path for image in standin.requests("image")}) == len(standin.requests("image"))
 
 
 def test_missing_key_names_where_to_get_one(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("UNSPLASH_ACCESS_KEY")
-    with pytest.raises(UnsplashError, match=r"UNSPLASH_ACCESS_KEY .* https://unsplash\.com"):
-        getSortedQuery(WORDS)
+    monkeypatch.delenv("CLIP_MODEL")  # or OpenAI's weights would be downloaded
+    monkeypatch.setattr("streamlitcliputils.load_model", lambda *_: pytest.fail("a model is loaded"))
+    for ask in (getSortedQuery, partial(getImagesFromUnsplash, 10)):
+        with pytest.raises(UnsplashError, match=r"UNSPLASH_ACCESS_KEY .* https://unsplash\.com"):
+            ask(WORDS)
 
 
 def test_photo_that_cannot_be_read_is_left_out(standin: StandIn) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,20 @@ if TYPE_CHECKING:
     from clip.model import CLIP
 
 
+NAMES_SHOWN = 3  # tensors that a message names
+# OpenAI's archives hold these beside the weights; their shapes say the same.
+SIZES = frozenset(("input_resolution", "context_length", "vocab_size"))
+
+
+class ForeignCheckpointError(Exception):
+    """A checkpoint of something else than OpenAI's CLIP. The text completes a sentence about the file."""
+
+
 def build(weights: Path, precision: str) -> CLIP:
     """The network of a checkpoint, in fp32, bf16 or fp16. Each tensor is converted as it is read.
 
-    As in clip's `convert_weights`, layer norms and embeddings stay in fp32. Raises errors of many types for a file
-    that is no CLIP checkpoint.
+    As in clip's `convert_weights`, layer norms and embeddings stay in fp32. Raises ForeignCheckpointError if tensors
+    are missing or unknown, and errors of many types for a file that is no checkpoint at all.
     """
     import clip
     import torch
@@ -25,6 +35,7 @@ def build(weights: Path, precision: str) -> CLIP:
     with torch.inference_mode(False), torch.no_grad():
         shapes, read = _open_archive(weights) if weights.suffix == ".pt" else _open_safetensors(weights)
         with torch.device("meta"):  # shapes only, no memory
+            _check_names(set(shapes))
             network = clip.model.build_model({name: torch.empty(shape) for name, shape in shapes.items()})
         tensors = {}
         for name, place in network.state_dict().items():
@@ -34,6 +45,49 @@ def build(weights: Path, precision: str) -> CLIP:
         for block in network.transformer.resblocks:
             block.attn_mask = mask
     return network.requires_grad_(False).eval()
+
+
+def _check_names(names: set[str]) -> None:
+    """Raises ForeignCheckpointError unless these are the tensors of a CLIP with this many layers."""
+    expected = _expected_names(names)
+    missing, unknown = expected - names, names - expected - SIZES
+    problems = [f"lacks {_some(missing)}"] if missing else []
+    problems += [f"has the unknown {_some(unknown)}"] if unknown else []
+    if problems:
+        raise ForeignCheckpointError(" and ".join(problems))
+
+
+def _expected_names(names: set[str]) -> set[str]:
+    """The tensors of a CLIP of the same kind, and with as many layers, as the one with these."""
+    from clip.model import CLIP
+
+    stages = [{name.split(".")[2] for name in names if name.startswith(f"visual.layer{one}.")} for one in range(1, 5)]
+    resnet = any(stages)
+    tower = "visual.transformer.resblocks."
+    layers = {name.split(".")[3] for name in names if name.startswith(tower)}
+    blocks = {name.split(".")[2] for name in names if name.startswith("transformer.resblocks.")}
+    smallest = CLIP(
+        embed_dim=1,
+        image_resolution=32,
+        vision_layers=tuple(max(1, len(stage)) for stage in stages) if resnet else max(1, len(layers)),
+        vision_width=64,
+        vision_patch_size=None if resnet else 32,
+        context_length=1,
+        vocab_size=1,
+        transformer_width=1,
+        transformer_heads=1,
+        transformer_layers=max(1, len(blocks)),
+    )
+    return set(smallest.state_dict())
+
+
+def _some(names: set[str]) -> str:
+    """The first of the names, as far as they are short words, and how many there are beside."""
+    shown = [name for name in sorted(names) if re.fullmatch(r"[\w.]{1,80}", name, re.ASCII)][:NAMES_SHOWN]
+    if not shown:
+        return f"{len(names)} tensors"
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 Shapes = dict[str, "torch.Size"]

@@ -17,7 +17,8 @@ from clipsearch.images import DEVIATION, MEAN
 
 if TYPE_CHECKING:  # importing torch and clip takes seconds, and the page is drawn before that
     import torch
-    from clip.model import CLIP
+
+    from clipsearch.model.lean import LeanCLIP
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +32,13 @@ class Model:
     """CLIP, ready to run."""
 
     name: str
-    network: CLIP
+    network: LeanCLIP
     resolution: int  # pixels of the square that it looks at
     device: str
     precision: str  # of the weights; layer norms and embeddings stay in fp32
     note: str = ""  # about the device, for the visitor
+    fingerprint: str = ""  # the same for models whose features can be compared
+    known_tokens: frozenset[int] | None = None  # that it was trained on; None: all
     number: int = field(default_factory=itertools.count().__next__)  # stands for the model in the keys of caches
 
     def __str__(self) -> str:
@@ -81,6 +84,11 @@ def _run(model: Model, forward: Callable[[], torch.Tensor]) -> np.ndarray:
     try:
         with torch.inference_mode():
             features: np.ndarray = forward().float().cpu().numpy()
+        if not np.isfinite(features).all():
+            raise ModelError(
+                f"CLIP returned numbers that are not finite. Please set CLIP_PRECISION to fp32 instead of"
+                f" {model.precision}, or replace the weights."
+            )
         return features
     except torch.OutOfMemoryError as error:
         if model.device == "cpu":

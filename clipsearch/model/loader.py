@@ -1,4 +1,9 @@
-"""Loads CLIP in the background, once per process."""
+"""Loads CLIP in the background, once per process.
+
+A checkpoint that lacks a tensor of OpenAI's CLIP, or has others, is refused by their names. What cannot be told apart:
+open_clip's checkpoints have the same tensors where the architecture is the same but for its activation. OpenAI's is
+QuickGELU; most that LAION trained use GELU, and score wrongly here without a message. The file does not say which.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +20,10 @@ import numpy as np
 
 from clipsearch import limits, runtime
 from clipsearch.errors import ModelError, SearchError, SettingError
-from clipsearch.model.checkpoint import build
+from clipsearch.model.checkpoint import ForeignCheckpointError, build
 from clipsearch.model.encode import Model, encode_images, encode_text, forward_passes
-from clipsearch.model.weights import find_weights
+from clipsearch.model.text import known_tokens
+from clipsearch.model.weights import find_weights, fingerprint
 
 if TYPE_CHECKING:
     from clip.model import CLIP
@@ -63,14 +69,18 @@ class Loading:
         import clip
         import torch
 
+        from clipsearch.model.lean import LeanCLIP
+
         torch.set_num_threads(runtime.usable_cores())
-        device = _choose_device(device)
-        precision = _choose_precision(precision, device)
+        device = choose_device(device)
+        precision = choose_precision(precision, device)
         weights = find_weights(name, clip.clip._MODELS, self)
         self.status = "Loading CLIP"
-        network = _build(weights, precision)
+        network = LeanCLIP(_build(weights, precision))
         label = name if name in clip.clip._MODELS else LABELS.get(name, weights.name)
-        model = Model(label, network, network.visual.input_resolution, device, precision)
+        known = known_tokens(network)
+        model = Model(label, network, network.resolution, device, precision, known_tokens=known)
+        model.fingerprint = fingerprint(name)
         try:
             network.to(device)
         except torch.OutOfMemoryError:
@@ -100,6 +110,11 @@ def _build(weights: Path, precision: str) -> CLIP:
         return build(weights, precision)
     except MemoryError:
         raise
+    except ForeignCheckpointError as error:
+        raise ModelError(
+            f"{weights.name} is not a checkpoint of OpenAI's CLIP: it {error}. Please set CLIP_MODEL to OpenAI's"
+            " archive (.pt) or the same weights as .safetensors."
+        ) from error
     except Exception as error:  # torch and safetensors raise many types on files that are no checkpoints
         log.exception("Cannot read %s", weights)
         raise ModelError(
@@ -108,7 +123,8 @@ def _build(weights: Path, precision: str) -> CLIP:
         ) from error
 
 
-def _choose_device(requested: str) -> str:
+def choose_device(requested: str) -> str:
+    """The requested device; for "auto" the fastest there is. Raises SettingError."""
     import torch
 
     if requested == "auto":
@@ -122,7 +138,7 @@ def _choose_device(requested: str) -> str:
         ) from error
 
 
-def _choose_precision(requested: str, device: str) -> str:
+def choose_precision(requested: str, device: str) -> str:
     """The requested precision; for "auto" the fastest that the device computes natively without changing the order."""
     import torch
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,12 +14,13 @@ import requests
 from filelock import FileLock
 from tqdm import tqdm
 
-from clipsearch import limits
+from clipsearch import http, limits
 from clipsearch.errors import ModelError, SettingError
+from clipsearch.images.preprocess import PREPROCESSING
 
 log = logging.getLogger(__name__)
 
-CACHE = Path("~/.cache/clip")  # OpenAI's clip keeps its weights there too
+CACHE = "~/.cache/clip"  # OpenAI's clip keeps its weights there too
 # The same weights under the same tensor names, as open_clip loads them. OpenAI's own URLs have been reported dead.
 HUGGING_FACE = {
     "RN50": ("timm/resnet50_clip.openai", "main"),
@@ -51,12 +53,12 @@ def find_weights(name: str, urls: Mapping[str, str], report: Report) -> Path:
     from huggingface_hub import try_to_load_from_cache
 
     repository, revision = HUGGING_FACE[name]
-    target = CACHE.expanduser() / urls[name].rsplit("/", 1)[1]
+    target = cache_folder() / urls[name].rsplit("/", 1)[1]
     expected = urls[name].split("/")[-2]
     report.status = "Checking CLIP's weights"
     if target.is_file() and sha256_of(target) == expected:
         return target
-    cached = try_to_load_from_cache(repository, HUGGING_FACE_FILE, revision=revision)
+    cached = try_to_load_from_cache(repository, HUGGING_FACE_FILE, cache_dir=_hub_folder(), revision=revision)
     if isinstance(cached, str):
         return Path(cached)
     report.status = f"Downloading CLIP {name}"
@@ -66,24 +68,77 @@ def find_weights(name: str, urls: Mapping[str, str], report: Report) -> Path:
         log.warning("CLIP's weights could not be downloaded (%s)", error)
         if isinstance(error, OSError) and error.errno:  # from the disk; the hub's errors have no number
             raise ModelError(
-                f"CLIP's weights could not be saved ({os.strerror(error.errno)}). Please free disk space, or check the"
-                f" folder {CACHE}."
+                f"CLIP's weights could not be saved ({os.strerror(error.errno)}). Please free disk space, or set"
+                " CLIP_CACHE to a folder that can be written."
             ) from error
         raise ModelError(
             f"CLIP's weights could not be downloaded. Please check the network and search again, or put {target.name}"
-            f" into {CACHE}."
+            f" into {os.environ.get('CLIP_CACHE') or CACHE}."
         ) from error
     finally:
         report.fraction = None
 
 
-def _by_path(name: str, urls: Mapping[str, str]) -> Path:
+def locate_weights(name: str) -> tuple[Path | None, list[str]]:
+    """Where a model's weights lie, or None and the addresses they would come from. Raises SettingError, ModelError."""
+    import clip
+    from huggingface_hub import hf_hub_url, try_to_load_from_cache
+
+    urls = clip.clip._MODELS
+    if name not in urls:
+        return _by_path(name, urls), []
+    repository, revision = HUGGING_FACE[name]
+    target = cache_folder() / urls[name].rsplit("/", 1)[1]
+    cached = try_to_load_from_cache(repository, HUGGING_FACE_FILE, cache_dir=_hub_folder(), revision=revision)
+    if target.is_file():
+        return target, []
+    if isinstance(cached, str):
+        return Path(cached), []
+    return None, [urls[name], hf_hub_url(repository, HUGGING_FACE_FILE, revision=revision)]
+
+
+def fingerprint(name: str) -> str:
+    """What tells apart models whose features cannot be compared: the weights, and how pictures are prepared for them.
+
+    The precision is no part of it: features of bf16 and fp32 differ less (cosine above 0.9999) than those of two JPEGs
+    of one photo. Raises ModelError, SettingError.
+    """
+    weights = name if name in HUGGING_FACE else sha256_of(_file_at(name, HUGGING_FACE))
+    return f"{weights} preprocessing {PREPROCESSING}"
+
+
+def cache_folder() -> Path:
+    """Where weights from OpenAI's host are kept: CLIP_CACHE, or the folder that OpenAI's clip uses."""
+    try:
+        return Path(os.environ.get("CLIP_CACHE", "").strip() or CACHE).expanduser()
+    except RuntimeError:  # this user has no home, as in some containers
+        return Path(tempfile.gettempdir()) / "clip"
+
+
+def _hub_folder() -> Path | None:
+    """Where weights from Hugging Face are kept: CLIP_CACHE, or None for the hub's own folder."""
+    return cache_folder() / "huggingface" if os.environ.get("CLIP_CACHE", "").strip() else None
+
+
+def _file_at(name: str, names: Iterable[str]) -> Path:
     path = Path(name).expanduser()
     if path.suffix not in (".pt", ".safetensors"):
-        choice = f"{', '.join(urls)}, or to a .pt or .safetensors file"
+        choice = f"{', '.join(names)}, or to a .pt or .safetensors file"
         raise SettingError(f"CLIP_MODEL does not name a model. Please set it to one of {choice}.")
     if not path.is_file():
         raise ModelError(f"CLIP_MODEL names {path.name}, which does not exist. Please set a name such as ViT-B/32.")
+    return path
+
+
+def _by_path(name: str, urls: Mapping[str, str]) -> Path:
+    path = _file_at(name, urls)
+    trusted = path.suffix != ".pt" or os.environ.get("CLIP_ALLOW_ARCHIVE") == "1"
+    # A TorchScript archive is a program: it can write files, for one, while it is loaded.
+    if not trusted and sha256_of(path) not in {url.split("/")[-2] for url in urls.values()}:
+        raise SettingError(
+            f"{path.name} is not one of OpenAI's archives, and an archive can run any code. Please convert it to"
+            " .safetensors, or set CLIP_ALLOW_ARCHIVE=1 if you trust where it comes from."
+        )
     return path
 
 
@@ -100,10 +155,11 @@ def _download_from_either(name: str, url: str, target: Path, expected: str, repo
     try:
         _download(url, target, expected, Bar)
         return target
-    except (requests.RequestException, ValueError) as error:
+    except (requests.RequestException, ValueError, OSError) as error:
         log.warning("OpenAI's weights could not be downloaded (%s); trying Hugging Face", error)
     repository, revision = HUGGING_FACE[name]
-    return Path(hf_hub_download(repository, HUGGING_FACE_FILE, revision=revision, tqdm_class=Bar))
+    hub = _hub_folder()
+    return Path(hf_hub_download(repository, HUGGING_FACE_FILE, cache_dir=hub, revision=revision, tqdm_class=Bar))
 
 
 def sha256_of(path: Path) -> str:
@@ -125,7 +181,7 @@ def _download(url: str, target: Path, sha256: str, bar_class: type[tqdm[Any]]) -
         have = part.stat().st_size if part.exists() else 0
         headers = {"Range": f"bytes={have}-"} if have else {}
         timeout = (limits.CONNECT_TIMEOUT, limits.WEIGHTS_TIMEOUT)
-        with requests.get(url, headers=headers, stream=True, timeout=timeout) as response:
+        with http.session.get(url, headers=headers, stream=True, timeout=timeout) as response:
             if response.status_code != requests.codes.range_not_satisfiable:  # the answer for a complete .part
                 response.raise_for_status()
                 _save(response, part, have, bar_class)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from clipsearch.page.address import go
 from clipsearch.page.text import as_text
 from clipsearch.sources.base import Source
 from clipsearch.types import Photo
@@ -38,38 +40,61 @@ def show_pictures(
 def _style(card: str, photo: Photo) -> str:
     """CSS that keeps the photo's place, in its colour, until the picture has arrived."""
     ratio = min(max(photo.width / photo.height, 0.5), 2.5)
+    shown = min(max(photo.width / photo.height, 1 / 3), 3)  # a long strip is cropped; the details show all of it
     return (
         f"div:has(> .st-key-card-{card}) {{ flex: {ratio:.3f} 1 {ratio * ROW_HEIGHT:.2f}rem;"
         f" max-width: {ratio * ROW_HEIGHT * 1.7:.2f}rem; }} .st-key-card-{card} img"
-        f" {{ aspect-ratio: {photo.width} / {photo.height}; background: {photo.color}; }}"
+        f" {{ aspect-ratio: {shown:.4f}; background: {photo.color}; }}"
     )
 
 
-def show_below(card: DeltaGenerator, photo: Photo, key: str, note: str = "") -> None:
-    """What stands below a picture: a note (HTML), the button for its details, and its credit."""
-    opened = {"opened": photo.id}
+def show_below(card: DeltaGenerator, photo: Photo, key: str, number: int, note: str = "") -> None:
+    """What stands below a picture: a note (HTML) and its title and credit. The picture itself opens its details.
+
+    The button lies over the picture and has a name of its own for screen readers. It is the card's only stop for the
+    Tab key: the links of the credit are also in the details.
+    """
+    name = f"Details of photo {number}, {photo.description}" if photo.description else f"Details of photo {number}"
     with card:
-        with st.container(horizontal=True, vertical_alignment="center", key=f"details-{key}"):
-            if note:
-                st.html(note, width="content")
-            st.button("Details", key, type="tertiary", on_click=st.session_state.update, kwargs=opened)
-        show_credit(photo)
+        st.button(as_text(name), f"details-{key}", type="tertiary", on_click=go, kwargs={"photo": photo.id})
+        st.html(note + _title(photo) + _credit(photo, focusable=False))
+
+
+def _title(photo: Photo) -> str:
+    return f'<div class="title">{html.escape(photo.description)}</div>' if photo.description else ""
+
+
+def _credit(photo: Photo, focusable: bool) -> str:
+    """Photographer and site with links, as Unsplash's guidelines ask, or where the photo comes from, as HTML."""
+    if not photo.credit:
+        return f'<div class="credit">{html.escape(photo.note)}</div>' if photo.note else ""
+    credit = photo.credit
+
+    def link(text: str, url: str) -> str:
+        stop = "" if focusable else ' tabindex="-1"'
+        return f'<a href="{html.escape(url)}" target="_blank" rel="noopener"{stop}>{html.escape(text)}</a>'
+
+    return f'<div class="credit">Photo by {link(credit.name, credit.url)} on {link(credit.site, credit.site_url)}</div>'
 
 
 def show_credit(photo: Photo) -> None:
-    """Photographer and site with links, as Unsplash's guidelines ask, or where the photo comes from."""
-    if photo.credit:
-        name = as_text(photo.credit.name)
-        st.caption(f"Photo by [{name}]({photo.credit.url}) on [{photo.credit.site}]({photo.credit.site_url})")
-    elif photo.note:
-        st.caption(photo.note)
+    """Whose the photo is, with links that the Tab key reaches."""
+    if credit := _credit(photo, focusable=True):
+        st.html(credit)
 
 
-def movement(place: int, before: int) -> str:
-    """How far a photo moved from its original place, as HTML that screen readers read in words."""
-    up = before - place
-    shown, said = (f"▲ {up}", f"up {up}") if up > 0 else (f"▼ {-up}", f"down {-up}") if up else ("=", "not moved")
-    return f'<span class="moved" role="img" aria-label="Number {before} before, {said}">#{before} {shown}</span>'
+def movement(place: int, before: int | None) -> str:
+    """A photo's rank, and quietly its original place, as HTML that screen readers read in words."""
+    if before is None:
+        quiet, said = "not found by keyword", "not found by keyword"
+    else:
+        up = before - place
+        arrow = f", ▲ {up}" if up > 0 else f", ▼ {-up}" if up else ""
+        quiet, said = f"was {before}{arrow}", f"was {before}"
+    return (
+        f'<div class="rank" role="img" aria-label="Rank {place}, {said}"><b>{place}</b>'
+        f' <span class="moved">{quiet}</span></div>'
+    )
 
 
 def picture_address(source: Source, photo: Photo) -> str:

@@ -1,116 +1,91 @@
-"""Everything above the photos: the search box, the options, uploads, recent searches, and the first page's examples."""
+"""The search box, where to search, and the options."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from clipsearch import limits
-from clipsearch.page.address import CHOICES, chosen, follow, go, written
-from clipsearch.page.cards import show_pictures
-from clipsearch.page.text import as_text, plural
+from clipsearch.page.address import CHOICES, active_options, chosen, follow, go, source_key, written
+from clipsearch.page.library import show_filters
+from clipsearch.page.text import as_text
 from clipsearch.sources.base import Source
-from clipsearch.sources.demo import DemoSource, drawings
-from clipsearch.sources.unsplash import UnsplashSource
-from clipsearch.sources.uploads import FILE_TYPES, UploadsSource
-
-RECENT = 8  # searches that are offered again
-EXAMPLES = ("a man with a red helmet on a moped", "a quiet morning by the sea", "city lights in the rain")
-DEMO_EXAMPLES = {  # words that no title has, and the drawing that shows them
-    "automobile in the dark": "drawing-042",
-    "hot coffee in winter": "drawing-058",
-    "a scarlet toadstool at the seaside": "drawing-072",
-}
+from clipsearch.sources.library import LibrarySource
+from clipsearch.types import Query
 
 
 def show_search_box() -> None:
-    """The box for the words."""
+    """The box for the words. Enter or the button starts a search; leaving the box does not."""
     st.session_state.q = written("q")
-    st.text_input(
-        "Search Image",
-        key="q",
-        type="search",
-        max_chars=limits.MAX_QUERY_CHARS,
-        placeholder="Describe the picture that you are looking for",
+    with st.form("search", border=False):
+        box, button = st.columns([12, 1], vertical_alignment="bottom", gap="small")
+        box.text_input(
+            "Search Image",
+            key="q",
+            type="search",
+            max_chars=limits.MAX_QUERY_CHARS,
+            placeholder="Describe the picture that you are looking for",
+        )
+        button.form_submit_button("Search", type="primary", on_click=follow, args=("q",), width="stretch")
+
+
+def show_sources(sources: Sequence[Source]) -> Source:
+    """The choice of where to search. Returns the source in the address, or else the first."""
+    by_key = {source.key: source for source in sources}
+    source = by_key.get(source_key(), sources[0])
+    st.session_state["in"] = source.key
+    st.segmented_control(
+        "Search in",
+        list(by_key),
+        required=True,
+        format_func=lambda key: by_key[key].label,
+        key="in",
         on_change=follow,
-        args=("q",),
+        args=("in",),
+        label_visibility="collapsed",
     )
+    return source
 
 
-def show_uploader() -> UploadsSource:
-    """The visitor's own pictures, each read once."""
-    files = st.file_uploader(
-        f"Upload up to {limits.MAX_UPLOADS} pictures, or a ZIP of them",
-        type=list(FILE_TYPES),
-        accept_multiple_files=True,
-        on_change=go,
-        kwargs={"like": ""},
-    )
-    st.caption("They are sent only to this app's server and deleted soon after you leave.")
-    ids = [file.file_id for file in files]
-    if ids != st.session_state.get("upload_ids"):
-        read = UploadsSource()
-        read.read((file.name, file.getvalue()) for file in files)
-        st.session_state.update(upload_ids=ids, uploads=read)
-    uploads: UploadsSource = st.session_state.uploads
-    for problem in uploads.problems:
-        st.text(problem)
-    return uploads
+def show_options(source: Source, query: Query) -> DeltaGenerator:
+    """The options: what narrows the search, and what orders the result. Returns the place for the score's slider."""
+    narrowing, ordering = st.columns(2, gap="large")
+    with narrowing:
+        st.markdown("**Narrow the search**")
+        for name, choice in CHOICES.items():
+            if choice.option in source.options:
+                _show_choice(name, source)
+        if isinstance(source, LibrarySource):
+            show_filters(source)
+        if cost := source.cost(query):
+            st.caption(cost)
+    with ordering:
+        st.markdown("**Order the result**")
+        st.session_state.without = written("without")
+        st.text_input("Exclude", key="without", max_chars=limits.MAX_QUERY_CHARS, on_change=follow, args=("without",))
+        for name, choice in CHOICES.items():
+            if not choice.option:
+                _show_choice(name, source)
+        return st.container()
 
 
-def show_options(source: Source) -> DeltaGenerator:
-    """The options. Returns the place for the slider of the minimum score."""
-    threshold = st.container()
-    st.session_state.without = written("without")
-    st.text_input("Exclude", key="without", max_chars=limits.MAX_QUERY_CHARS, on_change=follow, args=("without",))
-    every_filter = UnsplashSource.filters
-    for name in CHOICES:
-        if name not in every_filter or name in source.filters:
-            _show_choice(name)
-    if source.key == UnsplashSource.key:
-        cost = math.ceil(int(chosen("n")) / limits.UNSPLASH_PAGE_SIZE)
-        st.caption(f"Each new search uses {cost} of your hourly Unsplash requests.")
-    return threshold
+def _show_choice(name: str, source: Source) -> None:
+    choice = CHOICES[name]
+    values = [value for value in choice.values if name != "n" or int(value) <= source.max_total]
+    st.session_state[name] = chosen(name) if chosen(name) in values else values[-1]
+    label = choice.values.__getitem__
+    st.selectbox(choice.label, values, format_func=label, key=name, on_change=follow, args=(name,))
 
 
-def _show_choice(name: str) -> None:
-    label, options = CHOICES[name]
-    st.session_state[name] = chosen(name)
-    st.selectbox(label, list(options), format_func=options.__getitem__, key=name, on_change=follow, args=(name,))
-
-
-def show_recent(tools: DeltaGenerator) -> None:
-    """This session's latest searches."""
-    recent: list[str] = st.session_state.setdefault("recent", [])
-    if recent:
-        with tools, st.popover("Recent", icon=":material/history:"):
-            for place, text in enumerate(recent):
-                st.button(as_text(text), key=f"recent-{place}", type="tertiary", on_click=go, kwargs={"q": text})
-
-
-def remember(words: str) -> None:
-    """Put the words first among the recent searches."""
-    recent = [text for text in st.session_state.setdefault("recent", []) if text != words]
-    st.session_state.recent = [words, *recent][:RECENT]
-
-
-def show_first_page(source: Source) -> None:
-    """What is there before the first search: an invitation, and examples to click."""
-    if isinstance(source, UploadsSource):
-        st.write(f"{plural(len(source.photos), 'picture')} uploaded. Describe what you are looking for in them.")
-        show_pictures("own", source, source.photos)
+def show_active_options(source: Source) -> None:
+    """What differs from the defaults, each with a way to undo it."""
+    active = active_options(source)
+    if not active:
         return
-    st.write(
-        "Describe a picture in your own words. CLIP compares them with each photo and ranks the photos by meaning."
-    )
-    if isinstance(source, DemoSource):
-        by_id = {photo.id: photo for photo in drawings()}
-        cards = show_pictures("examples", source, [by_id[id_] for id_ in DEMO_EXAMPLES.values()])
-        for text, card in zip(DEMO_EXAMPLES, cards, strict=True):
-            card.button(text, on_click=go, kwargs={"q": text}, icon=":material/search:", width="stretch")
-        return
-    with st.container(horizontal=True):
-        for text in EXAMPLES:
-            st.button(text, on_click=go, kwargs={"q": text}, icon=":material/search:")
+    with st.container(horizontal=True, key="active-options"):
+        for name, label in active.items():
+            st.button(as_text(label), f"active-{name}", icon=":material/close:", on_click=go, kwargs={name: ""})
+        if len(active) > 1:
+            st.button("Reset all", type="tertiary", on_click=go, kwargs=dict.fromkeys(active, ""))

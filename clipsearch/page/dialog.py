@@ -1,60 +1,93 @@
-"""The details of one photo, and why it is ranked where it is."""
+"""The details of one photo: everything about it, and everything that can be done with it."""
 
 from __future__ import annotations
 
-import base64
-import html
-import io
-from collections.abc import Callable
-from concurrent.futures import wait
+from collections.abc import Callable, Sequence
+from pathlib import PurePosixPath
 
-import numpy as np
 import streamlit as st
-from PIL import Image
 
-from clipsearch import limits
 from clipsearch.errors import SearchError
-from clipsearch.explain import explain
-from clipsearch.page.address import go
-from clipsearch.page.cards import picture_address, show_credit
+from clipsearch.page.address import go, written
+from clipsearch.page.cards import show_credit
+from clipsearch.page.explanation import show_explanation
 from clipsearch.page.export import Row, ranking_rows
+from clipsearch.page.text import as_text
 from clipsearch.search import Progress
 from clipsearch.types import Link, Photo
 
 LARGE_WIDTH = 1600  # pixels
-HEAT_SIDE = 448  # pixels
+MAX_TITLE = 80  # characters
 
 
-@st.dialog("Photo", width="large")
-def show_details(photo: Photo, progress: Progress) -> None:
-    """Everything about one photo, and everything that can be done with it."""
-    picture, beside = st.columns([3, 2], gap="medium")
-    shown = progress.source.display(photo, LARGE_WIDTH)
-    picture.image(shown, width="stretch", alt=photo.description or "Photo")
+def show_details(progress: Progress, shown: Sequence[Photo]) -> None:
+    """Open the photo in the address, if there is one. `shown` are the photos to leaf through."""
+    id_ = written("photo")
+    if not id_:
+        return
+    everything = [*shown, *progress.photos, *(photo for photo, _ in progress.ranking or ())]
+    photo = next((photo for photo in everything if photo.id == id_), None)
+    if photo:
+        title = as_text(photo.description[:MAX_TITLE]) or "Photo"
+        st.dialog(title, width="large", on_dismiss=_close)(_draw)(photo, progress, shown)
+
+
+def _close() -> None:
+    go(photo="")
+
+
+def _draw(photo: Photo, progress: Progress, shown: Sequence[Photo]) -> None:
     rows = {str(row["id"]): row for row in ranking_rows(progress)}
     row = rows.get(photo.id)
+    picture, beside = st.columns([3, 2], gap="medium")
+    place = picture.empty()
+    place.image(progress.source.display(photo, LARGE_WIDTH), width="stretch", alt=photo.description or "Photo")
     with beside:
         if photo.description:
             st.text(photo.description)
         show_credit(photo)
-        st.write(" · ".join(_facts(photo, row, len(rows))))
+        st.write(" · ".join(_facts(photo, row, progress) + [as_text(fact) for fact in progress.source.facts(photo)]))
+        if path := progress.source.path(photo):
+            st.code(path, language=None, wrap_lines=True)
+        if photo.id in progress.squares:
+            _show_square(photo, progress)
         with st.container(horizontal=True):
-            if row and st.button("More like this", icon=":material/image_search:"):
-                go(like=photo.id)
-                st.rerun()
-            for link in progress.source.links(photo):
-                _show_link(link)
-            why = row and st.button("Why this photo?", icon=":material/lightbulb:")
+            _show_actions(photo, progress, bool(row))
+        why = row and st.toggle("Why this photo?", key=f"why-{photo.id}")
         if why and progress.target is not None:
-            _show_explanation(photo, progress, progress.target)
+            show_explanation(photo, progress, progress.target, place)
+        _show_neighbours(photo, shown)
 
 
-def _facts(photo: Photo, row: Row | None, ranked: int) -> list[str]:
+def _facts(photo: Photo, row: Row | None, progress: Progress) -> list[str]:
     facts = [f"{photo.width} x {photo.height} pixels"]
     if row:
-        places = f"place {row['rank']} of {ranked}, before {row['original_rank']}"
-        facts += [f"Sim Score {row['score']:.2f}", places]
+        before = f", before {row['original_rank']}" if row["original_rank"] else ""
+        digits = 3 if progress.cosine else 2
+        facts += [
+            f"Sim Score {row['score']:.{digits}f}",
+            f"place {row['rank']} of {len(progress.ranking or ())}{before}",
+        ]
     return facts
+
+
+def _show_square(photo: Photo, progress: Progress) -> None:
+    place, count = progress.squares[photo.id]
+    side = "left" if photo.width > photo.height else "top"
+    st.caption(
+        f"CLIP looks at squares. It scored {count} of this picture, and the best is number {place + 1} from the {side}."
+    )
+
+
+def _show_actions(photo: Photo, progress: Progress, ranked: bool) -> None:
+    if ranked and st.button("More like this", icon=":material/image_search:"):
+        go(like=photo.id)
+        st.rerun()
+    for link in progress.source.links(photo):
+        _show_link(link)
+    if original := progress.source.original(photo):
+        name = PurePosixPath(progress.source.path(photo)).name
+        st.download_button("Download", original, name, on_click="ignore", icon=":material/download:")
 
 
 def _show_link(link: Link) -> None:
@@ -70,37 +103,19 @@ def _follow(action: Callable[[], None]) -> None:
     try:
         action()
     except SearchError as error:
-        st.toast(str(error))
+        st.toast(as_text(str(error)))
 
 
-def _show_explanation(photo: Photo, progress: Progress, target: np.ndarray) -> None:
-    """The photo under its heat map."""
-    explained = explain(progress.source, photo, target, progress.loading.model.result(), progress.cosine)
-    waiting = st.empty()
-    with st.spinner("Hiding one part of the picture after the other"):
-        while wait([explained], limits.HEARTBEAT).not_done:
-            waiting.empty()  # lets a visitor who does something else go on
-    try:
-        drops = explained.result()
-    except SearchError as error:
-        st.warning(f"There is no explanation. {error}")
+def _show_neighbours(photo: Photo, shown: Sequence[Photo]) -> None:
+    """The way to the photos before and after this one, also by the arrow keys."""
+    ids = [one.id for one in shown]
+    if photo.id not in ids:
         return
-    picture = html.escape(picture_address(progress.source, photo))
-    st.html(f'<div class="heat"><img src="{picture}" alt=""><img src="{_heat_map(drops)}" alt="Heat map"></div>')
-    st.caption(
-        "How much the score changes when a part is hidden: red parts raise it, by up to"
-        f" {max(0.0, float(drops.max())):.2f}; blue parts lower it, by up to {max(0.0, float(-drops.min())):.2f}."
-    )
-
-
-def _heat_map(drops: np.ndarray) -> str:
-    """Drops of a score (g, g) as a transparent picture in a data: address: red for a drop, blue for a rise."""
-    strength = drops / max(float(np.abs(drops).max()), 1e-9)
-    pixels = np.zeros((*drops.shape, 4))
-    pixels[strength > 0] = (230, 60, 20, 0)
-    pixels[strength < 0] = (30, 90, 230, 0)
-    pixels[..., 3] = 200 * np.abs(strength)
-    image = Image.fromarray(pixels.astype(np.uint8)).resize((HEAT_SIDE, HEAT_SIDE), Image.Resampling.BICUBIC)
-    png = io.BytesIO()
-    image.save(png, "PNG")
-    return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
+    at = ids.index(photo.id)
+    with st.container(horizontal=True):
+        for label, key, to in (("Previous", "Left", at - 1), ("Next", "Right", at + 1)):
+            there = 0 <= to < len(ids)
+            icon = f":material/arrow_{'back' if key == 'Left' else 'forward'}:"
+            if st.button(label, icon=icon, shortcut=key, disabled=not there) and there:
+                go(photo=ids[to])
+                st.rerun()

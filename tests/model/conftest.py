@@ -27,6 +27,12 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def archives_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Archives that are not OpenAI's own are loaded."""
+    monkeypatch.setenv("CLIP_ALLOW_ARCHIVE", "1")
+
+
 @pytest.fixture(scope="session")
 def model(checkpoints: Path) -> Model:
     """The small CLIP in fp32, loaded by the app."""
@@ -40,7 +46,7 @@ def host(checkpoints: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         repository, _ = weights.HUGGING_FACE[NAME]
         host.add_to_hub(checkpoints / "fp32.safetensors", repository, weights.HUGGING_FACE_FILE)
         template = f"{host.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(weights, "CACHE", tmp_path / "weights")
+        monkeypatch.setattr(weights, "CACHE", str(tmp_path / "weights"))
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", host.url)
         monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))

@@ -12,16 +12,17 @@ from safetensors.torch import load_file
 
 from clipsearch.model.checkpoint import build
 from clipsearch.model.encode import Model
+from clipsearch.model.lean import LeanCLIP
 from clipsearch.ranking import normalize
-from tests.support.checkpoints import SMALL, save_archive, save_safetensors, small_clip, vit_b_32
+from tests.support.checkpoints import save_archive, save_safetensors, small_clip, small_resnet, vit_b_32
 from tests.support.features import assert_features_by_clip, sample_features
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.load:FutureWarning")
 
 
 def load(path: Path, precision: str = "fp32") -> Model:
-    network = build(path, precision)
-    return Model(path.name, network, network.visual.input_resolution, "cpu", precision)
+    network = LeanCLIP(build(path, precision))
+    return Model(path.name, network, network.resolution, "cpu", precision)
 
 
 def test_archive_yields_same_features_as_clip(checkpoints: Path) -> None:
@@ -47,10 +48,7 @@ def test_full_size_weights_yield_same_features_as_clip(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("save", [save_archive, save_safetensors])
 def test_resnet_yields_same_features_as_clip(tmp_path: Path, save: Callable[[CLIP, Path], None]) -> None:
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
-        shape = SMALL | {"vision_layers": (1, 1, 1, 1), "vision_width": 16, "vision_patch_size": None}
-        network = CLIP(**shape).eval().requires_grad_(False)
+    network = small_resnet()
     path = tmp_path / ("resnet.pt" if save is save_archive else "resnet.safetensors")
     save(network, path)
     expected = clip.load(str(path), "cpu")[0] if save is save_archive else network
@@ -63,7 +61,7 @@ def test_resnet_yields_same_features_as_clip(tmp_path: Path, save: Callable[[CLI
 def test_precision_is_applied(checkpoints: Path, model: Model, name: str, precision: str) -> None:
     fast = load(checkpoints / name, precision)
     assert fast.network.dtype == {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    assert fast.network.ln_final.weight.dtype == torch.float32
+    assert fast.network.token_embedding.weight.dtype == torch.float32
     for ours, exact in zip(sample_features(fast), sample_features(model), strict=True):
         assert ours.dtype == np.float32
         assert (normalize(ours) * normalize(exact)).sum(axis=1).min() > 0.999

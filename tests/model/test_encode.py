@@ -1,14 +1,15 @@
 """CLIP's encoders: batches, texts of any kind, and devices that fail."""
 
+import copy
 from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
-from clip.model import CLIP
 
 from clipsearch import ModelError
 from clipsearch.model.encode import Model, encode_images, encode_text
+from clipsearch.model.lean import LeanCLIP
 from tests.support.features import WORDS, sample_pixels
 from tests.support.texts import ODD_TEXTS
 
@@ -46,7 +47,7 @@ class CrampedNetwork:
 
     dtype = torch.float32
 
-    def __init__(self, network: CLIP) -> None:
+    def __init__(self, network: LeanCLIP) -> None:
         self.network = network
         self.moves: list[str] = []
 
@@ -86,7 +87,7 @@ class FailingNetwork:
 
 
 def with_network(network: object, model: Model, device: str, precision: str = "fp32") -> Model:
-    return Model("CLIP", cast(CLIP, network), model.resolution, device, precision)
+    return Model("CLIP", cast(LeanCLIP, network), model.resolution, device, precision)
 
 
 @pytest.mark.parametrize("images_first", [True, False])
@@ -112,3 +113,20 @@ def test_failing_device_is_reported(model: Model) -> None:
     failing = with_network(FailingNetwork(error), model, "cpu")
     with pytest.raises(ModelError, match=r"CLIP failed on cpu.* Please .* set CLIP_DEVICE"):
         encode_images(failing, sample_pixels(model.resolution))
+
+
+# Weights that are no good
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_features_that_are_not_finite_are_reported(model: Model, value: float) -> None:
+    network = copy.deepcopy(model.network)
+    for name, weight in network.named_parameters():
+        if name.endswith("projection"):
+            weight.data[0, 0] = value
+    broken = Model("CLIP", network, model.resolution, "cpu", "fp16")
+    sentence = "CLIP returned numbers that are not finite. Please set CLIP_PRECISION to fp32 instead of fp16"
+    with pytest.raises(ModelError, match=sentence):
+        encode_text(broken, WORDS)
+    with pytest.raises(ModelError, match=sentence):
+        encode_images(broken, sample_pixels(model.resolution))

@@ -11,17 +11,19 @@ import clip
 import numpy as np
 import pytest
 import torch
-from clip.model import CLIP
 from safetensors.torch import load_file, save_file
 
 from clipsearch import ModelError, SettingError, read_settings
 from clipsearch.model.encode import Model
+from clipsearch.model.lean import LeanCLIP
 from clipsearch.model.loader import DEMO_MODEL, Loading, ModelStore, models
 from tests.model import NAME, TIMEOUT
-from tests.support.checkpoints import small_clip
+from tests.support.checkpoints import small_clip, small_resnet
 from tests.support.features import sample_features
 from tests.support.servers import ROOT
 from tests.support.standin import StandIn
+
+Tensors = dict[str, torch.Tensor]
 
 
 def load(path: Path | str, device: str = "cpu", precision: str = "fp32") -> Model:
@@ -38,6 +40,7 @@ def load_error(name: Path | str, device: str = "cpu") -> BaseException | None:
 # What is loaded
 
 
+@pytest.mark.usefixtures("archives_allowed")
 @pytest.mark.parametrize("name", ["archive.pt", "fp32.safetensors"])
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
 def test_model_names_file_precision_and_device(checkpoints: Path, name: str, precision: str) -> None:
@@ -50,6 +53,7 @@ def test_demo_model_has_a_label() -> None:
     assert str(load(DEMO_MODEL)) == "the demo's small CLIP in fp32 on cpu"
 
 
+@pytest.mark.usefixtures("archives_allowed")
 def test_auto_chooses_what_the_machine_supports(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = load(checkpoints / "archive.pt", "auto", "auto")
     if torch.cuda.is_available():
@@ -65,10 +69,10 @@ def test_device_too_small_for_weights_falls_back_to_cpu(checkpoints: Path, monke
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(CLIP, "to", to, raising=False)
+    monkeypatch.setattr(LeanCLIP, "to", to, raising=False)
     loaded = load(checkpoints / "fp32.safetensors", "auto", "auto")
     assert str(loaded) == "fp32.safetensors in fp32 on cpu, because cuda has too little memory"
-    assert loaded.network.ln_final.weight.device.type == "cpu"
+    assert loaded.network.after.weight.device.type == "cpu"
     assert all(np.isfinite(part).all() for part in sample_features(loaded))
 
 
@@ -124,6 +128,7 @@ BROKEN: dict[str, Callable[[Path, Path], object]] = {
 }
 
 
+@pytest.mark.usefixtures("archives_allowed")
 @pytest.mark.parametrize("name", BROKEN)
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_broken_checkpoint_is_refused(checkpoints: Path, tmp_path: Path, name: str) -> None:
@@ -133,6 +138,64 @@ def test_broken_checkpoint_is_refused(checkpoints: Path, tmp_path: Path, name: s
     assert name in str(error) and "Please set" in str(error)
     assert str(tmp_path) not in str(error) and "\n" not in str(error)
     assert error.__traceback__ is None
+
+
+# Checkpoints of something else, and what the message says about them
+FOREIGN: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
+    "lacks one": (lambda own: without(own, "ln_final.bias"), "it lacks ln_final.bias."),
+    "lacks a layer's": (
+        lambda own: without(own, "transformer.resblocks.0.ln_1.weight"),
+        "it lacks transformer.resblocks.0.ln_1.weight, visual.transformer.resblocks.0.ln_1.weight.",
+    ),
+    "lacks the vision": (
+        lambda own: {name: one for name, one in own.items() if not name.startswith("visual.")},
+        "it lacks visual.class_embedding, visual.conv1.weight, visual.ln_post.bias and ",
+    ),
+    "has another head": (
+        lambda own: own | {"text.cls_emb": torch.zeros(4), "text_decoder.ln.weight": torch.zeros(4)},
+        "it has the unknown text.cls_emb, text_decoder.ln.weight.",
+    ),
+    "has names of Hugging Face": (
+        lambda own: {f"text_model.{name}": one for name, one in own.items()},
+        "it lacks ln_final.bias, ln_final.weight, logit_scale and ",
+    ),
+    "has names that are no words": (lambda own: own | {"[a](http://x)\n": torch.zeros(4)}, "the unknown 1 tensors."),
+    "has very many": (
+        lambda own: own | {f"more.{number}": torch.zeros(1) for number in range(5000)},
+        "the unknown more.0, more.1, more.10 and 4997 more.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_missing_and_unknown_tensors_are_named(checkpoints: Path, tmp_path: Path, name: str) -> None:
+    change, part = FOREIGN[name]
+    save_file(change(load_file(checkpoints / "fp32.safetensors")), tmp_path / "own.safetensors")
+    error = load_error(tmp_path / "own.safetensors")
+    assert isinstance(error, ModelError)
+    assert str(error).startswith("own.safetensors is not a checkpoint of OpenAI's CLIP: it ")
+    assert part in str(error) and len(str(error)) < 400
+    assert str(error).endswith("Please set CLIP_MODEL to OpenAI's archive (.pt) or the same weights as .safetensors.")
+
+
+def test_missing_tensors_of_a_resnet_are_named(tmp_path: Path) -> None:
+    tensors = small_resnet().state_dict()
+    save_file(without(tensors, "layer2.0.bn1.weight"), tmp_path / "own.safetensors")
+    assert "it lacks visual.layer2.0.bn1.weight." in str(load_error(tmp_path / "own.safetensors"))
+
+
+def without(tensors: Tensors, end: str) -> Tensors:
+    return {name: one.contiguous() for name, one in tensors.items() if not name.endswith(end)}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(checkpoints: Path, tmp_path: Path, value: float) -> None:
+    tensors = load_file(checkpoints / "fp32.safetensors")
+    tensors["text_projection"][0, 0] = value
+    save_file(tensors, tmp_path / "own.safetensors")
+    error = load_error(tmp_path / "own.safetensors")
+    assert isinstance(error, ModelError)
+    assert str(error).startswith("CLIP returned numbers that are not finite. Please ")
 
 
 @pytest.mark.parametrize(

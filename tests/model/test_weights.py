@@ -1,6 +1,7 @@
 """CLIP's weights are downloaded once, completely, from whichever host has them."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -42,6 +43,11 @@ def find(urls: Mapping[str, str]) -> Path:
     return find_weights(NAME, urls, Recorder())
 
 
+def cache() -> Path:
+    """The folder for weights from OpenAI's host."""
+    return Path(weights.CACHE)
+
+
 def is_complete(path: Path, checkpoints: Path) -> bool:
     """Whether the file equals the one that OpenAI's host or the hub serves."""
     name = "archive.pt" if path.suffix == ".pt" else "fp32.safetensors"
@@ -49,7 +55,7 @@ def is_complete(path: Path, checkpoints: Path) -> bool:
 
 
 def cached_files() -> list[str]:
-    return [file.name for file in weights.CACHE.iterdir() if file.suffix != ".lock"]
+    return [file.name for file in cache().iterdir() if file.suffix != ".lock"]
 
 
 # By path
@@ -57,8 +63,8 @@ def cached_files() -> list[str]:
 
 def test_path_is_returned_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "own.pt").touch()
-    assert find_weights("~/own.pt", {}, Recorder()) == tmp_path / "own.pt"
+    (tmp_path / "own.safetensors").touch()
+    assert find_weights("~/own.safetensors", {}, Recorder()) == tmp_path / "own.safetensors"
 
 
 def test_missing_file_and_other_names_are_refused(tmp_path: Path) -> None:
@@ -73,7 +79,7 @@ def test_missing_file_and_other_names_are_refused(tmp_path: Path) -> None:
 
 def test_weights_are_downloaded_once(host: StandIn, urls: dict[str, str], checkpoints: Path) -> None:
     path = find(urls)
-    assert path == weights.CACHE / "archive.pt" and is_complete(path, checkpoints)
+    assert path == cache() / "archive.pt" and is_complete(path, checkpoints)
     assert find(urls) == path
     assert len(host.requests()) == 1
 
@@ -105,26 +111,26 @@ def test_failed_download_resumes(host: StandIn, urls: dict[str, str], checkpoint
 
 
 def test_download_restarts_if_host_ignores_range(host: StandIn, urls: dict[str, str], checkpoints: Path) -> None:
-    weights.CACHE.mkdir()
-    (weights.CACHE / "archive.pt.part").write_bytes(b"begun")
+    cache().mkdir()
+    (cache() / "archive.pt.part").write_bytes(b"begun")
     host.fault("^/weights/", "body", body=(checkpoints / "archive.pt").read_bytes())
     path = find(urls)
-    assert path == weights.CACHE / "archive.pt" and is_complete(path, checkpoints)
+    assert path == cache() / "archive.pt" and is_complete(path, checkpoints)
     assert "range" in host.requests("weights")[0].headers
 
 
 def test_complete_part_is_renamed(host: StandIn, urls: dict[str, str], checkpoints: Path) -> None:
-    weights.CACHE.mkdir()
-    (weights.CACHE / "archive.pt.part").write_bytes((checkpoints / "archive.pt").read_bytes())
+    cache().mkdir()
+    (cache() / "archive.pt.part").write_bytes((checkpoints / "archive.pt").read_bytes())
     assert is_complete(find(urls), checkpoints)
     assert [request.status for request in host.requests("weights")] == [416]
     assert cached_files() == ["archive.pt"]
 
 
 def test_truncated_file_under_final_name_is_replaced(host: StandIn, urls: dict[str, str], checkpoints: Path) -> None:
-    weights.CACHE.mkdir()
+    cache().mkdir()
     content = (checkpoints / "archive.pt").read_bytes()
-    (weights.CACHE / "archive.pt").write_bytes(content[: len(content) // 2])
+    (cache() / "archive.pt").write_bytes(content[: len(content) // 2])
     assert is_complete(find(urls), checkpoints)
     assert len(host.requests("weights")) == 1
 
@@ -156,10 +162,58 @@ def test_failure_of_both_hosts_names_the_folder(host: StandIn, urls: dict[str, s
     assert recorder.values("fraction")[-1] is None
 
 
-def test_unwritable_folder_is_named(host: StandIn, urls: dict[str, str]) -> None:
-    weights.CACHE.write_text("a file")
-    with pytest.raises(ModelError, match=r"could not be saved .* check the folder"):
+def test_unwritable_folder_leaves_the_hub(host: StandIn, urls: dict[str, str], checkpoints: Path) -> None:
+    """A home that cannot be written or is missing, but HF_HOME set."""
+    cache().write_text("a file")
+    path = find(urls)
+    assert path.is_relative_to(huggingface_hub.constants.HF_HUB_CACHE) and is_complete(path, checkpoints)
+    assert len(host.requests("weights")) == 0
+
+
+def test_both_folders_unwritable_are_reported(host: StandIn, urls: dict[str, str]) -> None:
+    cache().write_text("a file")
+    Path(huggingface_hub.constants.HF_HUB_CACHE).write_text("a file")
+    sentence = r"could not be saved .* Please free disk space, or set CLIP_CACHE to a folder that can be written"
+    with pytest.raises(ModelError, match=sentence):
         find(urls)
+
+
+@pytest.mark.parametrize("from_hub", [False, True])
+def test_clip_cache_names_the_folder(
+    host: StandIn,
+    urls: dict[str, str],
+    checkpoints: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    from_hub: bool,
+) -> None:
+    monkeypatch.setenv("CLIP_CACHE", f" {tmp_path / 'own folder'} ")
+    if from_hub:
+        host.fault("^/weights/", "status", status=404)
+    path = find(urls)
+    assert path.is_relative_to(tmp_path / "own folder") and is_complete(path, checkpoints)
+    assert find(urls) == path
+    assert not cache().exists() and not Path(huggingface_hub.constants.HF_HUB_CACHE).exists()
+    assert len(host.requests("weights")) == 1
+
+
+def test_failure_names_the_folder_of_clip_cache(
+    host: StandIn, urls: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIP_CACHE", str(tmp_path / "own"))
+    host.fault("", "status", status=404)
+    with pytest.raises(ModelError, match=rf"or put archive\.pt into {re.escape(str(tmp_path / 'own'))}\."):
+        find(urls)
+
+
+def test_user_without_a_home_has_a_cache() -> None:
+    """As in a container that runs under a number of no user."""
+    program = "from clipsearch.model.weights import cache_folder; print(cache_folder())"
+    prepare = "import os, pwd, runpy; os.environ.pop('HOME', None); os.getuid = lambda: 54321; "
+    output = subprocess.run(
+        [sys.executable, "-c", prepare + program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=TIMEOUT
+    ).stdout.strip()
+    assert Path(output).is_absolute() and Path(output).parent.is_dir()
 
 
 # In several processes
@@ -175,7 +229,7 @@ class Printer:
         print(name, value, flush=True)
 
 folder, url, limit = sys.argv[1:]
-weights.CACHE = Path(folder)
+weights.CACHE = folder
 if limit:
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
 print("ready", flush=True)
@@ -189,7 +243,7 @@ except weights.ModelError as error:
 def start_process(host: StandIn, urls: Mapping[str, str], limit: int | None = None) -> subprocess.Popen[str]:
     """A process that finds the weights. It cannot write files of more than `limit` bytes."""
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(weights.CACHE), urls[NAME], str(limit or "")],
+        [sys.executable, "-c", PROGRAM, str(cache()), urls[NAME], str(limit or "")],
         cwd=ROOT,
         env=os.environ | {"HF_ENDPOINT": host.url, "HF_HUB_CACHE": huggingface_hub.constants.HF_HUB_CACHE},
         stdout=subprocess.PIPE,
@@ -214,7 +268,7 @@ def test_only_one_of_two_processes_downloads(host: StandIn, urls: dict[str, str]
         read_until(process, "status Downloading")
     host.release()
     assert [last_line(process) for process in processes] == ["archive.pt"] * 2
-    assert is_complete(weights.CACHE / "archive.pt", checkpoints)
+    assert is_complete(cache() / "archive.pt", checkpoints)
     assert len(host.requests()) == 1
 
 
@@ -224,9 +278,9 @@ def test_killed_download_leaves_no_complete_file(host: StandIn, urls: dict[str, 
     read_until(process, "fraction")
     process.kill()
     process.communicate()
-    assert not (weights.CACHE / "archive.pt").exists()
+    assert not (cache() / "archive.pt").exists()
     assert last_line(start_process(host, urls)) == "archive.pt"
-    assert is_complete(weights.CACHE / "archive.pt", checkpoints)
+    assert is_complete(cache() / "archive.pt", checkpoints)
     assert "range" in host.requests("weights")[-1].headers
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from clipsearch.model.loader import DEMO_MODEL
 from tests.support.browser import TIMEOUT, chromium
+from tests.support.models import write_model_for_all_words
 from tests.support.servers import LOG_NAME, MANY_PHOTOS, ROOT, mishaps, served
 from tests.support.standin import StandIn
+
+NOWHERE = "http://127.0.0.1:9"
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +20,19 @@ def shared_standin() -> Iterator[StandIn]:
     """A stand-in in which different words find different photos."""
     with StandIn(photos=ROOT / "demo" / "photos", catalogue_size=MANY_PHOTOS) as standin:
         yield standin
+
+
+@pytest.fixture(scope="session")
+def all_words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that ranks any words."""
+    return write_model_for_all_words(tmp_path_factory.mktemp("model") / "all-words.safetensors")
+
+
+@pytest.fixture
+def standin(standin: StandIn, all_words: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    """The stand-in, and settings that point to it and to a CLIP that ranks any words."""
+    monkeypatch.setenv("CLIP_MODEL", str(all_words))
+    return standin
 
 
 @contextmanager
@@ -29,12 +44,12 @@ def _watched(folder: Path, settings: dict[str, str]) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def app(shared_standin: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the app with a key for the stand-in, and the demo's CLIP."""
+def app(shared_standin: StandIn, all_words: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the app with a key for the stand-in, and a CLIP that ranks any words."""
     settings = {
         "UNSPLASH_ACCESS_KEY": shared_standin.key,
         "UNSPLASH_API_URL": shared_standin.url,
-        "CLIP_MODEL": DEMO_MODEL,
+        "CLIP_MODEL": str(all_words),
     }
     with _watched(tmp_path_factory.mktemp("app"), settings) as url:
         yield url
@@ -42,9 +57,8 @@ def app(shared_standin: StandIn, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the app without a key."""
-    # Uploads need ViT-B/32, which no test downloads.
-    with _watched(tmp_path_factory.mktemp("demo"), {"CLIP_MODEL": DEMO_MODEL}) as url:
+    """The address of the app without any settings, and with no network beyond this machine."""
+    with _watched(tmp_path_factory.mktemp("demo"), {"HTTPS_PROXY": NOWHERE, "HF_ENDPOINT": NOWHERE}) as url:
         yield url
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from clipsearch.page.export import Row, as_csv, as_json, ranking_rows
 from clipsearch.search import Progress
-from clipsearch.sources.uploads import UploadsSource
-from clipsearch.types import Credit, Photo
+from clipsearch.sources.demo import DemoSource
+from clipsearch.types import Credit, Found, Photo
 
 CREDIT = Credit("Ada Lind", "https://unsplash.com/@ada", "Unsplash", "https://unsplash.com/")
 PHOTOS = [
@@ -25,7 +25,7 @@ def progress() -> Progress:
     """A search whose third photo is not ranked, and whose second is best."""
     ranking = [(PHOTOS[1], 0.123456), (PHOTOS[0], -1.0)]
     not_needed = cast(Any, None)
-    return Progress(UploadsSource(), not_needed, PHOTOS, ranking=ranking)
+    return Progress(DemoSource(), not_needed, Found(PHOTOS), ranking=ranking)
 
 
 @pytest.fixture
@@ -59,11 +59,15 @@ def test_search_without_a_ranking_has_no_rows(progress: Progress) -> None:
 
 def test_csv_and_json_hold_every_row(rows: list[Row]) -> None:
     assert json.loads(as_json(rows)) == rows
-    read = list(csv.DictReader(io.StringIO(as_csv(rows))))
+    text = as_csv(rows)
+    assert text.startswith("\ufeff")  # by which spreadsheets know UTF-8
+    read = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
     assert read == [{name: str(value) for name, value in row.items()} for row in rows]
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1", "\uff0b1", "\uff0d1", "\uff201"]
+)
 def test_text_in_csv_is_not_a_formula(rows: list[Row], text: str) -> None:
     rows[0]["description"] = text
     (first, _) = csv.DictReader(io.StringIO(as_csv(rows)))

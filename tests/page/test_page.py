@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from clipsearch import Progress, UnsplashSource, limits, load_model, read_settings
 from clipsearch.sources.demo import drawings
 from streamlitcliputils import getSortedQuery
-from tests.support.page import WORDS, button, headings, images, messages, visit
+from tests.support.page import WORDS, button, columns, credits, headings, images, messages, search_for, visit
 from tests.support.servers import ROOT
 from tests.support.standin import StandIn
 
@@ -24,7 +24,7 @@ def test_first_page_offers_examples(standin: StandIn) -> None:
     assert not headings(app)
     assert not messages(app)
     assert not standin.requests()
-    example = app.button[0]
+    example = button(app, "a quiet morning")
     example.click().run()
     assert app.query_params["q"] == example.label
     assert app.text_input[0].value == example.label
@@ -62,11 +62,11 @@ def test_browser_loads_photos_from_unsplash(standin: StandIn) -> None:
 
 def test_words_are_trimmed_in_box_and_address(standin: StandIn) -> None:
     app = visit(None)
-    app.text_input[0].set_value("  snow   & ice ").run()
+    search_for(app, "  snow   & ice ")
     assert app.query_params["q"] == "snow & ice"
     assert app.text_input[0].value == "snow & ice"
     assert standin.requests("api")[0].query["query"] == "snow & ice"
-    app.text_input[0].set_value("   ").run()
+    search_for(app, "   ")
     assert "q" not in app.query_params
     assert not headings(app)
 
@@ -106,7 +106,7 @@ def test_blank_words_show_the_first_page(standin: StandIn, words: str) -> None:
 
 def test_words_that_clip_does_not_read_are_named(standin: StandIn) -> None:
     app = visit("雪" * 60 + "狗" * 60)
-    (unread,) = [caption.value for caption in app.columns[0].caption if "77 tokens" in caption.value]
+    (unread,) = [caption.value for caption in columns(app)[0].caption if "77 tokens" in caption.value]
     assert unread.endswith("狗" * 10)
 
 
@@ -120,7 +120,7 @@ def test_address_with_two_queries_takes_the_last(standin: StandIn) -> None:
 
 def test_earlier_address_restores_the_search(standin: StandIn) -> None:
     app = visit("one")
-    app.text_input[0].set_value("two").run()
+    search_for(app, "two")
     app.query_params["q"] = "one"  # as the browser's back button does
     app.run()
     assert app.text_input[0].value == "one"
@@ -139,13 +139,13 @@ def test_session_keeps_no_earlier_search(standin: StandIn) -> None:
     app = visit("one")
     held = progresses()
     for number in range(12):  # more than the page lists as recent
-        app.text_input[0].set_value(f"words {number}").run()
+        search_for(app, f"words {number}")
         assert len(images(app, 0)) == 10
         button(app, "Details").click().run()
         assert len(app.get("link_button")) == 2
         app.slider[0].set_value(app.slider[0].max).run()
         assert len(images(app, 0)) < 10
-    assert progresses() <= held
+    assert progresses() <= held + 1  # Streamlit keeps the latest details until the next ones are opened
 
 
 def test_minimum_score_hides_photos_until_the_words_change(standin: StandIn) -> None:
@@ -156,7 +156,7 @@ def test_minimum_score_hides_photos_until_the_words_change(standin: StandIn) -> 
     assert float(app.query_params["least"]) == pytest.approx(third - 0.005)
     assert len(images(app, 0)) == 3
     assert len(images(app, 1)) == 10
-    app.text_input[0].set_value("two").run()
+    search_for(app, "two")
     assert "least" not in app.query_params
     assert len(images(app, 0)) == 10
 
@@ -164,18 +164,25 @@ def test_minimum_score_hides_photos_until_the_words_change(standin: StandIn) -> 
 def test_minimum_score_moved_together_with_new_words_is_dropped(standin: StandIn) -> None:
     app = visit("one")
     app.slider[0].set_value(app.slider[0].max)
-    app.text_input[0].set_value("two").run()
+    search_for(app, "two")
     assert "least" not in app.query_params
     assert len(images(app, 0)) == 10
+
+
+def test_half_typed_words_start_no_search(standin: StandIn) -> None:
+    app = visit(None)
+    app.text_input[0].set_value("half a wo").run()
+    assert not standin.requests("api")
+    assert not headings(app)
 
 
 def test_every_photo_is_credited(standin: StandIn) -> None:
     app = visit()
     for column in (0, 1):
-        credits = [caption.value for caption in app.columns[column].caption]
-        assert len(credits) == 10
-        for credit in credits:
-            links = re.findall(r"\((https://unsplash\.com/[^)]*)\)", credit)
+        found = credits(app, column)
+        assert len(found) == 10
+        for credit in found:
+            links = re.findall(r'href="(https://unsplash\.com/[^"]*)"', credit)
             assert len(links) == 2
             assert all("utm_source=" in link and "utm_medium=referral" in link for link in links)
 
@@ -198,12 +205,10 @@ def test_photographers_name_is_escaped(standin: StandIn, name: str) -> None:
     standin.rewrite = lambda reply: (
         reply | {"results": [photo | {"user": photo["user"] | {"name": name}} for photo in reply["results"]]}
     )
-    credit = visit().columns[0].caption[0].value
-    shown = re.match(r"Photo by \[(.*)\]\(https://unsplash\.com/@[^()]*\) on \[Unsplash\]", credit)
+    credit = credits(visit(), 0)[0]
+    shown = re.search(r'Photo by <a href="https://unsplash\.com/@[^"<>]*" [^<>]*>([^<>]*)</a> on <a ', credit)
     assert shown
-    unescaped = re.sub(r"\\([!-/:-@\[-`{-~])", "", shown[1])
-    assert not re.search(r"[!-/:-@\[-`{-~]", unescaped)
-    assert re.sub(r"\\(.)", r"\1", shown[1]).replace("\u2060", "") == " ".join(name.split())
+    assert html.unescape(shown[1]) == name.strip()
 
 
 def test_photos_with_addresses_elsewhere_are_left_out(standin: StandIn) -> None:
@@ -236,7 +241,7 @@ def test_demo_needs_no_key_and_no_network() -> None:
     assert headings(app) == ["Semantic Search", "Drawings by keyword"]
     assert len(images(app, 0)) == len(images(app, 1)) == 10
     assert any("UNSPLASH_ACCESS_KEY" in caption.value for caption in app.caption)
-    assert not any("unsplash.com" in caption.value.lower() for caption in app.columns[0].caption)
+    assert not credits(app, 0)
     assert not messages(app)
     titles = [photo.description for photo in drawings()[:10]]
     assert [image.alt for image in images(app, 1)] == titles  # no title contains one of these words

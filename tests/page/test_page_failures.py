@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from streamlit import config
 
-from tests.support.page import WORDS, button, headings, images, messages, visit
+from tests.support.page import WORDS, button, columns, headings, images, messages, visit
 from tests.support.standin import StandIn
 
 
@@ -29,13 +29,15 @@ def test_failed_search_is_explained_in_a_sentence(standin: StandIn, fault: dict[
 
 def test_demo_replaces_unsplash_that_fails(standin: StandIn) -> None:
     standin.fault("/search", "status", status=401)
-    app = visit()
-    button(app, "Search the demo's drawings").click().run()
+    app = visit("a red car")
+    app.query_params["in"] = "demo"
+    app.run()
     assert headings(app) == ["Semantic Search", "Drawings by keyword"]
     assert len(images(app, 0)) == 10
     assert not messages(app)
     standin.clear_faults()
-    button(app, "Back to Unsplash").click().run()
+    app.query_params["in"] = "unsplash"
+    app.run()
     assert headings(app) == ["Semantic Search", "Images from Unsplash"]
 
 
@@ -49,7 +51,7 @@ def test_unreadable_photo_is_not_ranked(standin: StandIn) -> None:
     (bad,) = [request.path for request in standin.requests("image") if request.status == 404]
     assert len(images(app, 0)) == 9
     assert len(images(app, 1)) == 10
-    (note,) = [caption.value for caption in app.columns[1].caption if caption.value.startswith("Not ranked")]
+    (note,) = [caption.value for caption in columns(app)[1].caption if caption.value.startswith("Not ranked")]
     assert "404" in note
     assert not any(bad in image.url for image in images(app, 0))
 
@@ -60,7 +62,7 @@ def test_each_photo_says_why_it_is_not_ranked_when_none_is(standin: StandIn) -> 
     assert "None of the photos" in messages(app)
     assert not images(app, 0)
     assert len(images(app, 1)) == 10
-    notes = [caption.value for caption in app.columns[1].caption if caption.value.startswith("Not ranked")]
+    notes = [caption.value for caption in columns(app)[1].caption if caption.value.startswith("Not ranked")]
     assert len(notes) == 10
 
 
@@ -81,6 +83,7 @@ def test_details_work_without_a_ranking(standin: StandIn, monkeypatch: pytest.Mo
     button(app, "Details").click().run()
     assert "gone.pt" in messages(app)
     assert [link.proto.label for link in app.get("link_button")] == ["On Unsplash", "Download"]
+    del app.query_params["photo"]  # as closing the details does
     app.run()
     assert not app.get("link_button")
 
@@ -88,7 +91,7 @@ def test_details_work_without_a_ranking(standin: StandIn, monkeypatch: pytest.Mo
 def test_unknown_liked_photo_leaves_the_ranking_by_words(standin: StandIn) -> None:
     app = visit(like="gone")
     assert len(images(app, 0)) == 10
-    assert not [each for each in app.button if each.label.startswith("Likest")]
+    assert not [each for each in app.button if each.label.startswith("Back to")]
 
 
 def test_page_says_that_there_are_fewer_photos_than_requested(standin: StandIn) -> None:

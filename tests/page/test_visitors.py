@@ -38,19 +38,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("served")
 
 
-def settings_for(standin: StandIn, home: Path) -> dict[str, str]:
+def settings_for(standin: StandIn, home: Path, model: Path | str = DEMO_MODEL) -> dict[str, str]:
     home.mkdir(exist_ok=True)
     return {
         "UNSPLASH_ACCESS_KEY": standin.key,
         "UNSPLASH_API_URL": standin.url,
-        "CLIP_MODEL": DEMO_MODEL,
+        "CLIP_MODEL": str(model),
         "HOME": str(home),
     }
 
 
 @pytest.fixture(scope="module")
-def server(shared_standin: StandIn, folder: Path) -> Iterator[Server]:
-    with served(folder, settings_for(shared_standin, folder / "home")) as server:
+def server(shared_standin: StandIn, all_words: Path, folder: Path) -> Iterator[Server]:
+    with served(folder, settings_for(shared_standin, folder / "home", all_words)) as server:
         yield server
     assert not mishaps(folder / LOG_NAME, KEY)
 
@@ -115,10 +115,10 @@ def test_recent_searches_belong_to_the_session(server: Server, standin: StandIn)
 def test_uploads_belong_to_the_session(server: Server, standin: StandIn) -> None:
     picture = (ROOT / "demo" / "photos" / "drawing-006.jpg").read_bytes()
     with tabs(server, 2) as (mine, theirs):
-        mine.visit()
+        mine.visit(**{"in": "uploads"})
         theirs.visit()
         assert mine.upload("my-own.jpg", picture).ok
-        own = mine.visit(q="upload")
+        own = mine.visit(q="upload", **{"in": "uploads"})
         assert len(own.column("semantic")) == len(own.column("original")) == 1
         screen = theirs.visit(q="upload")
         assert not mistake(screen, standin, {"q": "upload"})
@@ -204,8 +204,8 @@ def test_photos_are_shown_while_weights_are_downloaded(standin: StandIn, tmp_pat
         assert not mistake(tab.wait(), standin, {"q": "meanwhile"})
 
 
-def test_server_killed_during_a_search_starts_again(standin: StandIn, tmp_path: Path) -> None:
-    settings = settings_for(standin, tmp_path / "home")
+def test_server_killed_during_a_search_starts_again(standin: StandIn, all_words: Path, tmp_path: Path) -> None:
+    settings = settings_for(standin, tmp_path / "home", all_words)
     standin.hold(PHOTO)
     with served(tmp_path, settings) as server, Tab(server) as tab:
         tab.ask(q="killed")

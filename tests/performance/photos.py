@@ -17,14 +17,14 @@ def write_photos(folder: Path, count: int = 10) -> None:
     random = np.random.default_rng(0)
     folder.mkdir()
     for number in range(count):
-        light, warm, green = (_noise(random, 1600, 1067) for _ in range(3))
+        light, warm, green = (noise(random, 1600, 1067) for _ in range(3))
         # In photos, colour varies less than brightness.
         channels = (light * 50 + warm * 20, light * 50 - warm * 10 + green * 10, light * 50 - green * 20)
         pixels = (128 + np.stack(channels, -1)).clip(0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.jpg", quality=95)
 
 
-def _noise(random: np.random.Generator, width: int, height: int) -> np.ndarray:
+def noise(random: np.random.Generator, width: int, height: int) -> np.ndarray:
     """Noise with the spectrum of a photo, float (height, width), of standard deviation 1.
 
     Amplitudes of natural images fall with the frequency f as f^-0.7 to f^-1.5 (Field 1987). With an exponent of -1.46,

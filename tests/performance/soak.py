@@ -260,10 +260,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.sessions < 1 or options.searches < options.sessions or options.seconds <= 0:
         parser.error("at least one session, and one search for each")
-    allowed = limits.MAX_NEW_SEARCHES / limits.VISITOR_WINDOW
+    allowed = limits.MAX_VISITOR_REQUESTS / limits.VISITOR_WINDOW
     if options.searches / options.sessions / options.seconds > 0.8 * allowed:
         parser.error(
-            f"a session may make {limits.MAX_NEW_SEARCHES} searches in {limits.VISITOR_WINDOW:.0f} s:"
+            f"a session may make {limits.MAX_VISITOR_REQUESTS} searches in {limits.VISITOR_WINDOW:.0f} s:"
             " set more sessions, fewer searches or more seconds"
         )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server is stopped too

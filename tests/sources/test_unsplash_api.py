@@ -1,5 +1,6 @@
 """Unsplash's API: an error for each failure, and what is read from replies."""
 
+import json
 import logging
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -9,9 +10,13 @@ import pytest
 from clipsearch import limits
 from clipsearch.errors import UnsplashError
 from clipsearch.settings import read_settings
-from clipsearch.sources.unsplash_api import is_photo_url, resized, search_page
-from clipsearch.types import Photo
+from clipsearch.sources.unsplash import UnsplashSource
+from clipsearch.sources.unsplash_api import search_page
+from clipsearch.types import Photo, Query
+from clipsearch.unsplash_urls import is_photo_url, resized
 from tests.support.standin import StandIn
+
+TIMEOUT = 20.0
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +37,9 @@ def search(words: str = "harbour") -> list[Photo]:
         ({"action": "status", "status": 401, "body": '{"errors": ["OAuth error"]}'}, "UNSPLASH_ACCESS_KEY"),
         ({"action": "status", "status": 403, "body": "Rate Limit Exceeded"}, "used up"),
         ({"action": "status", "status": 429, "body": "slow down"}, "used up"),
+        ({"action": "status", "status": 429, "body": bytes(9 * 2**20)}, "used up"),
+        ({"action": "status", "status": 403, "body": "<p>Blocked"}, "a proxy or a firewall"),
+        ({"action": "status", "status": 403, "body": bytes(9 * 2**20)}, "a proxy or a firewall"),
         ({"action": "status", "status": 404, "body": "{}"}, "404"),
         ({"action": "status", "status": 500, "body": "oops"}, "try again"),
         ({"action": "status", "status": 503, "body": "oops"}, "try again"),
@@ -45,7 +53,7 @@ def search(words: str = "harbour") -> list[Photo]:
         ({"action": "body", "body": "[]"}, "cannot be read"),
         ({"action": "body", "body": '{"results": 7}'}, "cannot be read"),
         ({"action": "body", "body": '{"results": null}'}, "cannot be read"),
-        ({"action": "body", "body": '{"results": [], "total_pages": "many"}'}, "cannot be read"),
+        ({"action": "body", "body": f'{{"results": [], "total": {"9" * 5000}}}'}, "cannot be read"),
     ],
 )
 def test_each_failure_names_a_remedy_and_not_the_key(standin: StandIn, fault: dict[str, Any], message: str) -> None:
@@ -133,6 +141,36 @@ def test_reply_of_odd_entries_only_is_an_error(standin: StandIn) -> None:
     standin.rewrite = lambda reply: reply | {"results": [{"id": 1}]}
     with pytest.raises(UnsplashError, match="other words"):
         search()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ['"many"', "1e999", "Infinity", "-Infinity", "NaN", "1" + "0" * 400, "-1", "0", "null", "true", "[]", "{}", '""'],
+)
+def test_wrong_number_of_pages_means_one(standin: StandIn, wrong: str) -> None:
+    results = json.dumps([standin.photo(number, "x") for number in range(30)])
+    standin.fault("/search", "body", body=f'{{"results": {results}, "total_pages": {wrong}}}')
+    found = UnsplashSource(read_settings()).find(Query("harbour", total=90)).result(TIMEOUT)
+    assert len(found.photos) == 30
+    assert len(standin.requests("api")) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        *(("id", wrong) for wrong in ('""', "null", "7", '"a/../b"', '"' + "a" * 65 + '"', "[]")),
+        *(("width", wrong) for wrong in ("1e999", "NaN", "-1", "0", "null", "[]", "1" + "0" * 400, '"wide"')),
+        *(("height", wrong) for wrong in ("Infinity", "1e300", "{}")),
+        *(("urls", wrong) for wrong in ("null", "[]", '{"raw": 1, "regular": 2}')),
+        ("color", "7"),
+        ("user", "null"),
+    ],
+)
+def test_photo_with_a_wrong_field_is_left_out(standin: StandIn, field: str, wrong: str) -> None:
+    good, bad = standin.photo(0, "x"), standin.photo(1, "x")
+    body = json.dumps({"results": [good, bad | {field: "WRONG"}], "total_pages": 1}).replace('"WRONG"', wrong)
+    standin.fault("/search", "body", body=body)
+    assert [photo.id for photo in search()] == [good["id"]]
 
 
 # Addresses

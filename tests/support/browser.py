@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,10 +57,52 @@ def expect_results(page: Page, count: int = 10) -> None:
         page.wait_for_function(loaded)
 
 
+def source_choice(page: Page, label: str) -> Locator:
+    """One of the sources to choose from."""
+    return page.get_by_role("radiogroup", name="Search in").get_by_role("radio", name=label)
+
+
+def upload(page: Page, *files: Path) -> None:
+    """Drop files on the uploader, which must be on the page."""
+    page.locator("input[type=file]").set_input_files(files)
+
+
+def scores(page: Page, digits: int = 2) -> Locator:
+    """The scores on the page, with so many decimals."""
+    return page.get_by_text(re.compile(rf"^Sim Score: -?\d+\.\d{{{digits}}}$"))
+
+
+def panel(page: Page, key: str) -> Locator:
+    """What can be opened in place, by its key: "options", "export" or "reranking"."""
+    return page.locator(f".st-key-{key}")
+
+
+def open_panel(page: Page, key: str) -> Locator:
+    """Open a panel with a click."""
+    panel(page, key).locator("summary").click()
+    return panel(page, key)
+
+
+def details_button(page: Page, place: int, column: str = "semantic") -> Locator:
+    """The button over the photo at a place of a column, counted from 0."""
+    return page.locator(f".st-key-card-{column}-{place}").get_by_role("button", name=f"Details of photo {place + 1}")
+
+
 def open_details(page: Page, place: int) -> Locator:
     """Open the details of the photo at a place of the ranking, counted from 0."""
-    page.locator(f".st-key-card-semantic-{place}").get_by_role("button", name="Details").click()
+    details_button(page, place).click()
     return page.get_by_role("dialog")
+
+
+def explain(dialog: Locator) -> None:
+    """Ask for the map of why the photo is where it is, and wait until it is there."""
+    dialog.get_by_text("Why this photo?").click()
+    expect(dialog.get_by_alt_text("Heat map")).to_be_visible()
+
+
+def expect_idle(page: Page) -> None:
+    """Wait until no run of the page is under way."""
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
 
 
 def screenshot(page: Page, name: str) -> None:

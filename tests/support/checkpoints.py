@@ -7,7 +7,9 @@ other format.
 import copy
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from clip.model import CLIP, convert_weights
@@ -43,17 +45,24 @@ def small_clip(seed: int = 0, **shape: int) -> CLIP:
     return random_clip(seed, SMALL | shape)
 
 
+def small_resnet(seed: int = 0) -> CLIP:
+    """A CLIP whose images go through a small ResNet."""
+    return random_clip(seed, SMALL | {"vision_layers": (1, 1, 1, 1), "vision_width": 16, "vision_patch_size": None})
+
+
 def vit_b_32(seed: int = 0) -> CLIP:
     """A CLIP with the shape of OpenAI's ViT-B/32."""
     return random_clip(seed, VIT_B_32)
 
 
-def random_clip(seed: int, shape: dict[str, int]) -> CLIP:
+def random_clip(seed: int, shape: Mapping[str, Any]) -> CLIP:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         model = CLIP(**shape).eval()
-        for projection in (model.visual.proj, model.text_projection):
-            projection *= FEATURE_NORM / shape["embed_dim"] ** 0.5
+        scale = FEATURE_NORM / shape["embed_dim"] ** 0.5
+        model.text_projection *= scale
+        if shape["vision_patch_size"]:  # a ResNet has no such projection
+            model.visual.proj *= scale
     return model.requires_grad_(False)
 
 

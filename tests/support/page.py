@@ -20,7 +20,24 @@ def visit(words: str | None = WORDS, **parameters: str) -> AppTest:
 
 def images(app: AppTest, column: int) -> list[Any]:
     """The photos of a column: 0 is the ranking, 1 the original order."""
-    return [image.proto.imgs[0] for image in app.columns[column].get("image")]
+    return [image.proto.imgs[0] for image in columns(app)[column].get("image")]
+
+
+def search_for(app: AppTest, words: str) -> AppTest:
+    """Type words into the box, and press the search button."""
+    app.text_input[0].set_value(words)
+    return button(app, "Search").click().run()  # type: ignore[no-any-return]
+
+
+def credits(app: AppTest, column: int) -> list[str]:
+    """What stands below each photo of a column, as HTML."""
+    parts = [str(element.proto.body) for element in columns(app)[column].get("html")]
+    return [part for part in parts if "credit" in part]
+
+
+def columns(app: AppTest) -> list[Any]:
+    """The columns of the result: the ranking and the original order."""
+    return [column for column in app.columns if column.header]
 
 
 def headings(app: AppTest) -> list[str]:

@@ -55,6 +55,11 @@ def start(words: str, loading: Loading, total: int = 10, **options: Any) -> Step
     return search(query, source, source.find(query), loading)
 
 
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread is about to do."""
+    step_until(condition)
+
+
 def step_until(condition: Callable[[], bool], *searches: Steps) -> None:
     """Advance the searches in turn until the condition holds."""
     deadline = time.monotonic() + PATIENCE

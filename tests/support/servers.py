@@ -17,7 +17,17 @@ import requests
 
 ROOT = Path(__file__).resolve().parents[2]  # as in tracebacks of a process that runs here
 LOG_NAME = "streamlit.log"  # of the app, in the folder that it is served from
-SETTINGS = ("UNSPLASH_ACCESS_KEY", "UNSPLASH_API_URL", "CLIP_MODEL", "CLIP_DEVICE", "CLIP_PRECISION")
+SETTINGS = (
+    "UNSPLASH_ACCESS_KEY",
+    "UNSPLASH_API_URL",
+    "CLIP_MODEL",
+    "CLIP_DEVICE",
+    "CLIP_PRECISION",
+    "CLIP_CACHE",
+    "PHOTO_LIBRARY",
+    "LIBRARY_INDEX",
+    "CLIP_ALLOW_ARCHIVE",
+)
 KEY = "test-key"
 TIMEOUT = 120.0  # seconds for a server to start or a page to be complete
 MANY_PHOTOS = 1_000_000  # a catalogue in which different words find different photos
@@ -84,6 +94,15 @@ def served(folder: Path, settings: Mapping[str, str], script: Path = ROOT / "str
     command = [sys.executable, "-m", "streamlit", "run", str(script), *arguments]
     with running(command, settings, f"{url}/_stcore/health", folder / LOG_NAME) as pid:
         yield Server(url, pid)
+
+
+def app_with_limits(folder: Path, values: Mapping[str, object]) -> Path:
+    """A script, written into `folder`, that is the app with other limits."""
+    script = folder / "app.py"
+    lines = ["import runpy", "from clipsearch import limits"]
+    lines += [f"limits.{name} = {value!r}" for name, value in values.items()]
+    script.write_text("\n".join([*lines, f"runpy.run_path({str(ROOT / 'streamlitapp.py')!r})", ""]))
+    return script
 
 
 def mishaps(log: Path, key: str = KEY, root: Path = ROOT) -> list[str]:

@@ -10,14 +10,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub
+import numpy as np
 import pytest
 import requests
 from PIL import Image
 
+from tests.support.profiles import ADOBE_RGB, as_srgb, rgb_profile
 from tests.support.standin import StandIn
 
 TIMEOUT = 5.0  # seconds
-REPLIES = os.environ.get("UNSPLASH_REPLIES")
+FILES = os.environ.get("CLIPSEARCH_TEST_FILES")
 
 
 @pytest.fixture
@@ -55,13 +57,13 @@ def keys(content: Any) -> Any:
 # Unsplash's API
 
 
-@pytest.mark.skipif(not REPLIES, reason="UNSPLASH_REPLIES does not name the folder of recorded replies")
+@pytest.mark.skipif(not FILES, reason="CLIPSEARCH_TEST_FILES does not name a folder that holds unsplash/")
 def test_search_reply_has_fields_and_headers_of_recorded_one(standin: StandIn) -> None:
-    recorded = json.loads(Path(REPLIES or "", "search_dog_portrait.json").read_text())
+    recorded = json.loads(Path(FILES or "", "unsplash", "search_dog_portrait.json").read_text())
     reply = search(standin)
     assert keys(reply.json()) == keys(recorded)
     assert keys(reply.json()["results"][0]) == keys(recorded["results"][0])
-    head = Path(REPLIES or "", "search_headers_2023.http").read_text().splitlines()[1:]
+    head = Path(FILES or "", "unsplash", "search_headers_2023.http").read_text().splitlines()[1:]
     names = {line.split(":")[0] for line in head if line} - {"Warning", "X-Request-Id", "X-Runtime"}
     assert names <= set(reply.headers)
 
@@ -170,6 +172,26 @@ def test_folder_of_photos_replaces_drawings(tmp_path: Path) -> None:
         (photo,) = search(standin).json()["results"]
         assert (photo["width"], photo["height"], photo["color"]) == (300, 200, "#ff0000")
         assert format_and_size(photo["urls"]["regular"]) == ("JPEG", (300, 200))
+
+
+@pytest.mark.parametrize("file_format", ["jpg", "png", "webp"])
+def test_colour_space_is_kept_unless_srgb_is_asked_for(tmp_path: Path, file_format: str) -> None:
+    profile, color = rgb_profile(ADOBE_RGB, 2.2), (40, 200, 60)
+    Image.new("RGB", (300, 200), color).save(tmp_path / "wide.png", icc_profile=profile)
+    with StandIn(photos=tmp_path) as standin:
+
+        def shown(space: str) -> tuple[Any, Any]:
+            url = f"{standin.url}/photo-p0000000000?w=100&q=95&fm={file_format}{space}"
+            image = Image.open(io.BytesIO(get(url).content))
+            return np.array(image.convert("RGB").getpixel((50, 30)), int), image.info.get("icc_profile")
+
+        kept, kept_profile = shown("")
+        assert kept_profile == profile
+        assert np.abs(kept - color).max() <= 3
+        for space in ("&cs=srgb", "&cs=tinysrgb"):
+            converted, no_profile = shown(space)
+            assert not no_profile
+            assert np.abs(converted - as_srgb(color, ADOBE_RGB, 2.2)).max() <= 3
 
 
 # Faults

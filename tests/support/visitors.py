@@ -82,6 +82,7 @@ class Tab:
     def __init__(self, server: Server, patience: float = PATIENCE) -> None:
         self._server = server
         self._patience = patience
+        self._query_string = ""
         # Without max_queue, closing would wait until everything that still arrives has been read.
         opening = connect(
             f"{server.url.replace('http', 'ws', 1)}/_stcore/stream",
@@ -112,8 +113,9 @@ class Tab:
     def ask(self, **parameters: str) -> None:
         """Open the page with these parameters in its address, without waiting for it."""
         self._begin_page()
+        self._query_string = urlencode(parameters)
         request = BackMsg()
-        request.rerun_script.query_string = urlencode(parameters)
+        request.rerun_script.query_string = self._query_string
         self._send(request)
 
     def hear(self) -> ForwardMsg:
@@ -147,6 +149,14 @@ class Tab:
 
     def upload(self, name: str, content: bytes, token: str = "") -> requests.Response:
         """Drop a file on the page as a browser does, and wait for the page. `token` replaces the page's own."""
+        response, change = self.send_file(name, content, token)
+        if response.ok:
+            self.announce(change)
+            self.wait()
+        return response
+
+    def send_file(self, name: str, content: bytes, token: str = "") -> tuple[requests.Response, BackMsg]:
+        """Send a file, as a browser does before it tells the page. Returns what it then tells the page."""
         (uploader,) = self.screen.all("file_uploader")
         request = BackMsg()
         request.file_urls_request.request_id = "1"
@@ -160,17 +170,19 @@ class Tab:
             browser.get(f"{self._server.url}/_stcore/health", timeout=10)
             headers = {"X-Xsrftoken": token or str(browser.cookies.get("_streamlit_xsrf"))}
             files = {"file": (name, content)}
-            response = browser.put(self._server.url + urls.upload_url, files=files, headers=headers, timeout=10)
-        if response.ok:
-            change = BackMsg()
-            state = change.rerun_script.widget_states.widgets.add(id=uploader.id)
-            uploaded = state.file_uploader_state_value.uploaded_file_info.add(name=name, size=len(content))
-            uploaded.file_id = urls.file_id
-            uploaded.file_urls.CopyFrom(urls)
-            self.screen.complete = False
-            self._send(change)
-            self.wait()
-        return response
+            response = browser.put(self._server.url + urls.upload_url, files=files, headers=headers, timeout=PATIENCE)
+        change = BackMsg()
+        change.rerun_script.query_string = self._query_string
+        state = change.rerun_script.widget_states.widgets.add(id=uploader.id)
+        uploaded = state.file_uploader_state_value.uploaded_file_info.add(name=name, size=len(content))
+        uploaded.file_id = urls.file_id
+        uploaded.file_urls.CopyFrom(urls)
+        return response, change
+
+    def announce(self, change: BackMsg) -> None:
+        """Tell the page that something has changed, without waiting for it."""
+        self.screen.complete = False
+        self._send(change)
 
     def _send(self, message: BackMsg) -> None:
         self._connection.send(message.SerializeToString())

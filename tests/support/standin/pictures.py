@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Self
 
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageCms, ImageDraw, ImageOps
 
 SHAPES = ((1600, 1067), (1067, 1600), (1600, 1600), (1600, 900), (1200, 1600), (1600, 1200))
 SQUARISH = 1.15  # a smaller ratio of long to short side counts as Unsplash's "squarish"
@@ -75,7 +75,15 @@ class Picture:
 
 
 def _open_upright(path: Path) -> Image.Image:
+    """A picture in RGB. Its profile, if it has one, stays in `info`."""
     return ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+
+
+def _as_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    source, srgb = ImageCms.getOpenProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(image, source, srgb, ImageCms.Intent.RELATIVE_COLORIMETRIC)
+    assert converted
+    return converted
 
 
 def read_folder(folder: Path) -> list[Picture]:
@@ -89,14 +97,23 @@ def render_as_asked(picture: Picture, query: Mapping[str, str]) -> tuple[bytes, 
     ratio = float(query.get("dpr", 1))
     width, height = (round(int(query.get(name, 0)) * ratio) for name in ("w", "h"))
     file_format = {"png": "PNG", "webp": "WEBP"}.get(query.get("fm", "jpg"), "JPEG")
-    content = render(picture, width, height, query.get("fit", "clip"), int(query.get("q", 75)), file_format)
+    srgb = query.get("cs") in ("srgb", "tinysrgb")
+    content = render(picture, width, height, query.get("fit", "clip"), int(query.get("q", 75)), file_format, srgb)
     return content, Image.MIME[file_format]
 
 
 @cache  # all stand-ins of the process share it, so that a test suite renders each picture once
-def render(picture: Picture, width: int, height: int, fit: str, quality: int, file_format: str) -> bytes:
-    """The picture as the CDN resizes it. A width or height of 0 leaves that side free."""
+def render(
+    picture: Picture, width: int, height: int, fit: str, quality: int, file_format: str, srgb: bool = True
+) -> bytes:
+    """The picture as the CDN resizes it. A width or height of 0 leaves that side free.
+
+    Without `srgb` the picture keeps its own colours and profile: https://docs.imgix.com/apis/rendering/format/cs
+    """
     image = picture.image()
+    profile = image.info.get("icc_profile")
+    if srgb and profile:
+        image, profile = _as_srgb(image, profile), None
     scale = min(width / image.width if width else 1e9, height / image.height if height else 1e9)
     if fit == "crop" and width and height:
         image = ImageOps.fit(image, (width, height))
@@ -104,5 +121,5 @@ def render(picture: Picture, width: int, height: int, fit: str, quality: int, fi
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         image = image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2)
     file = io.BytesIO()
-    image.save(file, file_format, quality=quality)
+    image.save(file, file_format, quality=quality, icc_profile=profile)
     return file.getvalue()

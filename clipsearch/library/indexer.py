@@ -1,0 +1,293 @@
+"""Brings an index up to date with its library: finds what is new, moved or gone, and encodes what is new.
+
+Everything that is done is written at once, so that a run that is killed goes on where it was: the next one finds the
+rest. Only what is new or has changed is read; only content that nobody has encoded yet goes through CLIP.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from clipsearch import limits
+from clipsearch.encoding import Lane, batcher
+from clipsearch.errors import ModelError, PhotoError
+from clipsearch.images import squares
+from clipsearch.images.sandbox import open_stranger
+from clipsearch.library.records import NEVER, Changes, Details, Entry, LibraryError, UnreadError
+from clipsearch.library.store import Store
+from clipsearch.model.encode import Model
+
+
+class Library(Protocol):
+    """Where photos lie: a folder or a dataset."""
+
+    root: Path
+    readers: int  # how many photos are read at the same time
+    failures: list[tuple[Entry, str]]  # what `entries` could not look at, with the reason
+    unreadable: list[str]  # folders that `entries` could not read
+
+    def entries(self) -> Iterator[Entry]:
+        """Every photo."""
+
+    def read(self, entry: Entry, details: Details) -> bytes:
+        """A photo's file. Raises PhotoError."""
+
+    def content(self, entry: Entry, data: bytes) -> str:
+        """What identifies the content of a file."""
+
+    def details(self, entry: Entry) -> Details:
+        """What is known of a photo without its file."""
+
+
+@dataclass
+class Progress:
+    """How far a run has come."""
+
+    photos: int = 0  # in the library
+    done: int = 0  # of those that had to be looked at
+    to_do: int = 0
+    added: int = 0
+    moved: int = 0
+    removed: int = 0
+    failed: int = 0  # photos and folders that cannot be used now, from this run or an earlier one
+    encoded: int = 0  # photos that went through CLIP in this run
+    seconds: float = 0.0
+    scanning: bool = True
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def rate(self) -> float:
+        """Photos done per second."""
+        return self.done / max(self.seconds, 1e-3)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A photo that has been read: its content, and what CLIP sees of it unless the content has been encoded."""
+
+    entry: Entry
+    content: str
+    details: Details
+    pixels: np.ndarray | None = None  # (k, 3, r, r)
+    moved_from: str = ""  # a path in the index
+
+
+class Indexer:
+    """One run over a library."""
+
+    def __init__(
+        self,
+        library: Library,
+        store: Store,
+        fingerprint: str,
+        load: Callable[[], Model],
+        report: Callable[[Progress], None] = lambda progress: None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.progress = Progress()
+        self._library = library
+        self._store = store
+        self._fingerprint = fingerprint
+        self._load = load  # called only if there is something to encode
+        self._report = report
+        self._stopped = stopped
+        self._encoded: set[str] = set()  # contents that have features
+        self._known: dict[str, tuple[int, int, str]] = {}  # what the index held when the run began
+        self._gone: dict[str, list[str]] = {}  # content -> paths in the index that are not in the library any more
+        self._gone_lock = threading.Lock()  # several readers look for the place that a photo was moved from
+
+    def run(self) -> Progress:
+        """Do everything there is to do. Raises LibraryError, ModelError."""
+        new, gone = self._compare()
+        self.progress.scanning = False
+        self.progress.to_do = len(new)
+        self._tell()
+        if new:
+            self._encoded = self._store.encoded(self._fingerprint)
+            self._index(new)
+        still_gone = [path for paths in self._gone.values() for path in paths]
+        failed_and_gone = [path for path in gone if path not in self._known]
+        if not self._stopped():
+            self._store.apply(Changes(removed=[*still_gone, *failed_and_gone]), self._fingerprint)
+            self.progress.removed = len(still_gone)
+            self._store.apply(Changes(failed=self._library.failures), self._fingerprint)
+        self.progress.failed = len(self._store.failed())
+        self.progress.photos = len(self._store.known())
+        self._tell()
+        return self.progress
+
+    def _compare(self) -> tuple[list[Entry], set[str]]:
+        """Photos that are new or have changed, and paths in the index that are gone."""
+        if not self._library.root.is_dir():
+            raise LibraryError(
+                f"The library {self._library.root} is not there. If it is on another disk, please connect it; the index"
+                " is kept."
+            )
+        known, failed = self._store.known(), self._store.failed()
+        self._known = known
+        encoded = self._store.encoded(self._fingerprint)
+        new: list[Entry] = []
+        present: set[str] = set()
+        for entry in self._library.entries():
+            present.add(entry.path)
+            self.progress.photos = len(present)
+            if len(present) % 1000 == 0:
+                self._tell()
+            size, mtime, content = known.get(entry.path) or failed.get(entry.path) or (-1, -1, "")
+            unchanged = (size, mtime) == (entry.size, entry.mtime)
+            if not unchanged or (entry.path in known and content not in encoded):
+                new.append(entry)
+        if known and not present:
+            raise LibraryError(
+                f"The library {self._library.root} holds no photos any more, though the index has {len(known):,}. If it"
+                " is on another disk, please connect it; the index is kept."
+            )
+        failures = {entry.path for entry, _ in self._library.failures}
+        gone = {
+            path for path in (known.keys() | failed.keys()) - present - failures if not self._may_still_be_there(path)
+        }
+        for path in gone & known.keys():
+            self._gone.setdefault(known[path][2], []).append(path)
+        return new, gone
+
+    def _may_still_be_there(self, path: str) -> bool:
+        """Whether a photo lies below a folder that could not be read this time."""
+        return any(path.startswith(f"{folder}/") or not folder for folder in self._library.unreadable)
+
+    def _index(self, new: list[Entry]) -> None:
+        """Read and encode photos, and write each batch before the next one begins."""
+        waiting = deque(new)
+        model = self._load()
+        lane = batcher.lane(model, background=True)
+        reading: dict[Future[_Read], Entry] = {}
+        ready: deque[_Read] = deque()  # each content once
+        same: dict[str, list[_Read]] = {}  # content that is ready or in CLIP -> the photos that have it
+        encoding: dict[Future[np.ndarray], str] = {}  # one batch
+        with ThreadPoolExecutor(self._library.readers, "index") as readers:
+            try:
+                while (waiting or reading or ready or encoding) and not self._stopped():
+                    while waiting and len(reading) + len(ready) < limits.INDEX_AHEAD:
+                        entry = waiting.popleft()
+                        reading[readers.submit(self._read, entry, model.resolution)] = entry
+                    if not encoding:
+                        encoding = self._submit(ready, lane)
+                    pending: list[Future[Any]] = [*reading, *encoding]
+                    done, _ = wait(pending, limits.HEARTBEAT, FIRST_COMPLETED)
+                    changes = Changes()
+                    for future in done:
+                        if future in reading:
+                            self._take_read(future, reading.pop(future), ready, same, changes)
+                        else:
+                            self._take_encoded(future, same.pop(encoding.pop(future)), changes)
+                    self._write(changes)
+            finally:
+                unfinished: list[Future[Any]] = [*reading, *encoding]
+                for one in unfinished:
+                    one.cancel()
+
+    def _submit(self, ready: deque[_Read], lane: Lane) -> dict[Future[np.ndarray], str]:
+        """Hand one batch to CLIP."""
+        batch: dict[Future[np.ndarray], str] = {}
+        room = limits.MAX_BATCH
+        while ready and ready[0].pixels is not None and len(ready[0].pixels) <= room:
+            photo = ready.popleft()
+            assert photo.pixels is not None
+            room -= len(photo.pixels)
+            batch[lane.submit(photo.pixels)] = photo.content
+        return batch
+
+    def _take_read(
+        self,
+        future: Future[_Read],
+        entry: Entry,
+        ready: deque[_Read],
+        same: dict[str, list[_Read]],
+        changes: Changes,
+    ) -> None:
+        error = future.exception()
+        if isinstance(error, PhotoError):
+            again = isinstance(error, UnreadError)
+            changes.failed.append((replace(entry, size=NEVER) if again else entry, error.reason))
+            return
+        photo = future.result()
+        if photo.pixels is None or photo.content in self._encoded:
+            self._place(photo, changes)
+        elif photo.content in same:
+            same[photo.content].append(replace(photo, pixels=None))
+        else:
+            same[photo.content] = [replace(photo, pixels=None)]
+            ready.append(photo)
+
+    def _take_encoded(self, future: Future[np.ndarray], photos: list[_Read], changes: Changes) -> None:
+        error = future.exception()
+        if error:
+            raise error if isinstance(error, ModelError) else LibraryError(f"CLIP failed: {error}")
+        content = photos[0].content
+        changes.features[content] = future.result()
+        self._encoded.add(content)
+        self.progress.encoded += 1
+        for photo in photos:
+            self._place(photo, changes)
+
+    def _place(self, photo: _Read, changes: Changes) -> None:
+        """Note a photo as moved, if a file with this content is gone from elsewhere, or as added."""
+        if path := photo.moved_from or self._take_gone(photo.entry, photo.content):
+            changes.moved.append((path, photo.entry))
+            self.progress.moved += 1
+        else:
+            changes.photos.append((photo.entry, photo.content, photo.details))
+            self.progress.added += photo.entry.path not in self._known
+
+    def _take_gone(self, entry: Entry, content: str) -> str:
+        """The path that a photo was moved from, if it was. No other photo gets the same."""
+        with self._gone_lock:
+            paths = self._gone.get(content)
+            return paths.pop() if paths and entry.path not in self._known else ""
+
+    def _write(self, changes: Changes) -> None:
+        if changes:
+            self._store.apply(changes, self._fingerprint)
+            self.progress.done += len(changes.photos) + len(changes.moved) + len(changes.failed)
+            self.progress.failed += len(changes.failed)
+        self._tell()
+
+    def _tell(self) -> None:
+        self.progress.seconds = time.monotonic() - self.progress.began
+        self._report(self.progress)
+
+    def _read(self, entry: Entry, resolution: int) -> _Read:
+        """In a reader's thread. Raises PhotoError."""
+        details = self._library.details(entry)
+        known = self._library.content(entry, b"") if details.url else ""  # a dataset's photo is known without its file
+        if known and known in self._encoded:
+            return _Read(entry, known, details)
+        data = self._library.read(entry, details)
+        content = self._library.content(entry, data)
+        encoded = content in self._encoded
+        _, _, before = self._known.get(entry.path, (0, 0, ""))
+        if encoded and content == before:
+            return _Read(entry, content, details)  # touched: the index has its details
+        if encoded and (path := self._take_gone(entry, content)):
+            return _Read(entry, content, details, moved_from=path)  # the same
+        side = 2 * resolution
+        image = open_stranger(data, side, side, describe=True)
+        return _Read(entry, content, _described(details, image), None if encoded else squares(image, resolution))
+
+
+def _described(details: Details, image: Image.Image) -> Details:
+    """Details with what the file says, where nothing else is known."""
+    color = "#" + image.resize((1, 1), Image.Resampling.BOX).tobytes().hex()
+    if details.url:
+        return replace(details, color=color)
+    names = ("width", "height", "taken", "camera", "title", "description", "keywords")
+    return replace(details, color=color, **{name: image.info[name] for name in names})

@@ -1,0 +1,201 @@
+"""An index in one SQLite file, searched through a matrix in memory: for one machine and some millions of photos."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from clipsearch.library.database import Database
+from clipsearch.library.matrix import Matrix
+from clipsearch.library.records import Changes, Filters, Hit, LibraryError, Photo, Status
+from clipsearch.library.rows import COLUMNS, as_photo, values, where
+from clipsearch.words import content_words
+
+
+class SQLiteStore:
+    """See `store.Store`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._database = Database(path)
+        self._lock = threading.Lock()  # for the matrices
+        self._matrices: dict[str, Matrix] = {}
+
+    def known(self) -> dict[str, tuple[int, int, str]]:
+        """Size, modification time and content of each photo, by path."""
+        rows = self._database.all("SELECT path, size, mtime, content FROM photo")
+        return {path: (size, mtime, content) for path, size, mtime, content in rows}
+
+    def failed(self) -> dict[str, tuple[int, int, str]]:
+        """Size, modification time and reason of each failure, by path."""
+        rows = self._database.all("SELECT path, size, mtime, reason FROM failure ORDER BY path")
+        return {path: (size, mtime, reason) for path, size, mtime, reason in rows}
+
+    def encoded(self, fingerprint: str) -> set[str]:
+        """The contents that have features of a model."""
+        sql = "SELECT content FROM feature JOIN model ON model.id = feature.model WHERE fingerprint = ?"
+        return {str(content) for (content,) in self._database.all(sql, [fingerprint])}
+
+    def apply(self, changes: Changes, fingerprint: str) -> None:
+        """Write changes, all of them or none."""
+        if not changes:
+            return
+        with self._database.failures(), self._database.transaction() as cursor:
+            for path, entry in changes.moved:
+                cursor.execute("DELETE FROM photo WHERE path = ?", [entry.path])
+                cursor.execute("DELETE FROM failure WHERE path = ?", [entry.path])
+                place = [entry.path, entry.size, entry.mtime, path]
+                cursor.execute("UPDATE photo SET path = ?, size = ?, mtime = ? WHERE path = ?", place)
+            cursor.executemany("DELETE FROM photo WHERE path = ?", [[path] for path in changes.removed])
+            cursor.executemany("DELETE FROM failure WHERE path = ?", [[path] for path in changes.removed])
+            for entry, content, details in changes.photos:
+                # A photo with other content gets another id, by which caches and the matrix tell it apart.
+                cursor.execute("DELETE FROM photo WHERE path = ? AND content != ?", [entry.path, content])
+                cursor.execute("DELETE FROM failure WHERE path = ?", [entry.path])
+                cursor.execute(_UPSERT, values(entry, content, details))
+            self._write_features(cursor, changes.features, fingerprint)
+            for entry, reason in changes.failed:
+                cursor.execute("DELETE FROM photo WHERE path = ?", [entry.path])
+                failure = [entry.path, entry.size, entry.mtime, reason]
+                cursor.execute("INSERT OR REPLACE INTO failure VALUES (?, ?, ?, ?)", failure)
+            if changes.removed:
+                cursor.execute("DELETE FROM feature WHERE content NOT IN (SELECT content FROM photo)")
+
+    def _write_features(self, cursor: sqlite3.Cursor, features: dict[str, np.ndarray], fingerprint: str) -> None:
+        if not features:
+            return
+        dimensions = next(iter(features.values())).shape[1]
+        cursor.execute("INSERT OR IGNORE INTO model (fingerprint, dimensions) VALUES (?, ?)", [fingerprint, dimensions])
+        sql = "SELECT id, dimensions FROM model WHERE fingerprint = ?"
+        model, expected = cursor.execute(sql, [fingerprint]).fetchone()
+        if dimensions != expected:
+            raise LibraryError(f"The features have {dimensions} dimensions, and those in the index {expected}.")
+        rows = [(model, content, vectors.astype(np.float16).tobytes()) for content, vectors in features.items()]
+        cursor.executemany("INSERT OR REPLACE INTO feature VALUES (?, ?, ?)", rows)
+
+    def nearest(
+        self, target: np.ndarray, fingerprint: str, count: int, cosine: bool = False, filters: Filters | None = None
+    ) -> list[Hit]:
+        """The photos of the whole index that fit features (1, d) best, best first."""
+        matrix = self._matrix(fingerprint)
+        if matrix is None:
+            return []
+        if matrix.dimensions != target.shape[1]:
+            raise LibraryError(
+                f"The features in {self._path} are another model's: they have {matrix.dimensions} dimensions, not"
+                f" {target.shape[1]}. Please delete the index, and index the library again."
+            )
+        among = None
+        if filters:
+            condition, parameters = where(filters)
+            rows = self._database.all(f"SELECT id FROM photo WHERE {condition} ORDER BY id", parameters)
+            among = np.array([id_ for (id_,) in rows], np.int64)
+        return matrix.nearest(target, count, cosine, among)
+
+    def keywords(self, words: str, count: int, filters: Filters | None = None) -> list[int]:
+        """Ids of the photos whose names, titles, descriptions and keywords fit best by BM25, best first."""
+        terms = " OR ".join(f'"{word}"' for word in content_words(words))
+        if not terms:
+            return []
+        sql = "SELECT rowid FROM word WHERE word MATCH ?"
+        parameters: list[object] = [terms]
+        if filters:
+            condition, more = where(filters)
+            sql, parameters = f"{sql} AND rowid IN (SELECT id FROM photo WHERE {condition})", [terms, *more]
+        rows = self._database.all(f"{sql} ORDER BY rank LIMIT {int(count)}", parameters)
+        return [int(id_) for (id_,) in rows]
+
+    def get(self, ids: Sequence[int]) -> list[Photo]:
+        """Photos by id, in this order; ids that are gone are left out."""
+        marks = ", ".join("?" * len(ids))
+        rows = self._database.all(f"SELECT id, {', '.join(COLUMNS)} FROM photo WHERE id IN ({marks})", list(ids))
+        photos = {int(row[0]): as_photo(row) for row in rows}
+        return [photos[id_] for id_ in ids if id_ in photos]
+
+    def features(self, id_: int, fingerprint: str) -> np.ndarray | None:
+        """Features (k, d) of a photo."""
+        sql = f"SELECT dimensions, vectors FROM {_FEATURES} WHERE fingerprint = ? AND photo.id = ?"
+        rows = self._database.all(sql, [fingerprint, id_])
+        if not rows:
+            return None
+        ((dimensions, vectors),) = rows
+        features: np.ndarray = np.frombuffer(vectors, np.float16).reshape(-1, dimensions).astype(np.float32)
+        return features
+
+    def folders(self) -> list[str]:
+        """The folders at the top of the library."""
+        sql = "SELECT DISTINCT substr(path, 1, instr(path, '/') - 1) AS folder FROM photo WHERE folder != '' ORDER BY 1"
+        return [str(folder) for (folder,) in self._database.all(sql)]
+
+    def status(self, fingerprint: str) -> Status:
+        """How many photos there are, and how many can be searched."""
+        ((photos, failed),) = self._database.all("SELECT (SELECT count(*) FROM photo), (SELECT count(*) FROM failure)")
+        matrix = self._matrices.get(fingerprint)
+        searchable, unit_length = (len(matrix.ids()), matrix.of_unit_length()) if matrix else (0, 0)
+        return Status(int(photos), searchable, int(failed), unit_length)
+
+    def _matrix(self, fingerprint: str) -> Matrix | None:
+        if fingerprint not in self._matrices:
+            self.refresh(fingerprint)
+        return self._matrices.get(fingerprint)
+
+    def refresh(self, fingerprint: str) -> None:
+        """Bring the matrix of a model up to date with the file."""
+        found = self._database.all("SELECT id, dimensions FROM model WHERE fingerprint = ?", [fingerprint])
+        if not found:
+            return
+        ((model, dimensions),) = found
+        with self._lock:
+            matrix = self._matrices.get(fingerprint) or Matrix(int(dimensions))
+            rows = self._database.all(_SEARCHABLE, [model])
+            stored = np.array(rows, np.int64).reshape(-1)
+            held = matrix.ids()
+            matrix.remove(np.setdiff1d(held, stored))
+            new = np.setdiff1d(stored, held)
+            matrix.reserve(len(new))
+            if len(new) > len(stored) // 4:
+                self._load_all(matrix, model, set(new.tolist()))
+            else:
+                self._load(matrix, model, new.tolist())
+            self._matrices[fingerprint] = matrix
+
+    def _load_all(self, matrix: Matrix, model: int, wanted: set[int]) -> None:
+        """Add most photos: one pass over the features in the order in which they lie on the disk."""
+        ids: dict[str, list[int]] = {}
+        for id_, content in self._database.all("SELECT id, content FROM photo"):
+            if id_ in wanted:
+                ids.setdefault(content, []).append(id_)
+        with self._database.failures(), self._database.connected() as connection:
+            cursor = connection.execute("SELECT content, vectors FROM feature WHERE model = ?", [model])
+            while rows := cursor.fetchmany(READ_AT_ONCE):
+                matrix.add((id_, vectors) for content, vectors in rows for id_ in ids.get(content, ()))
+
+    def _load(self, matrix: Matrix, model: int, wanted: list[int]) -> None:
+        """Add some photos."""
+        for start in range(0, len(wanted), IDS_AT_ONCE):
+            part = wanted[start : start + IDS_AT_ONCE]
+            marks = ", ".join("?" * len(part))
+            sql = f"SELECT photo.id, vectors FROM {_FEATURES} WHERE feature.model = ? AND photo.id IN ({marks})"
+            matrix.add(self._database.all(sql, [model, *part]))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+
+READ_AT_ONCE = 5_000  # photos, about 5 MB
+IDS_AT_ONCE = 500  # in one statement; SQLite allows 32,766
+_FEATURES = "photo JOIN feature ON feature.content = photo.content JOIN model ON model.id = feature.model"
+# Both indexes are in the order of the contents, so that this reads neither table.
+_SEARCHABLE = """
+SELECT id FROM photo INDEXED BY photo_content
+WHERE EXISTS (SELECT 1 FROM feature WHERE model = ? AND feature.content = photo.content)
+"""
+_UPSERT = (
+    f"INSERT INTO photo ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+    " ON CONFLICT (path) DO UPDATE SET size = excluded.size, mtime = excluded.mtime"
+)

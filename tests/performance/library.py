@@ -1,0 +1,251 @@
+"""What a library costs: `python -m tests.performance.library --photos 100000`.
+
+Indexing is measured with photos of 12 megapixels and a ViT-B/32 of full size and random weights, beside the plain way
+in the same run: full decode, clip's own preprocessing, fp32, one by one. Searching is measured with synthetic features,
+beside the way of rclip and Immich without an index of vectors: all rows read from SQLite, numpy, a sort.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from PIL import Image
+
+from clipsearch.encoding import submit_text
+from clipsearch.images import open_photo, squares
+from clipsearch.library.folder import Folder
+from clipsearch.library.indexer import Indexer
+from clipsearch.library.records import Changes, Details, Entry
+from clipsearch.library.scan import Scan
+from clipsearch.library.store_sqlite import SQLiteStore
+from clipsearch.model.encode import Model, encode_images, forward_passes
+from clipsearch.model.loader import models
+from tests.performance.photos import noise
+from tests.support.checkpoints import save_safetensors, vit_b_32
+from tests.support.servers import megabytes
+
+RUNS = 5
+PHOTOS = 48  # that are indexed
+SIZE = (4000, 3000)  # 12 megapixels
+DIMENSIONS = 512
+BLOCK = 10_000  # synthetic photos in one transaction
+WORDS = 20_000  # different ones in the titles; each is in about the same number of photos
+COMMON = "harbour"  # in 2 % of the titles
+
+
+def seconds(function: Callable[[], object], runs: int = RUNS) -> float:
+    """Median of the seconds that it takes."""
+    times = []
+    for _ in range(runs):
+        begun = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - begun)
+    return median(times)
+
+
+def show(case: str, text: str) -> None:
+    print(f"{case:<64} {text}", flush=True)
+
+
+def write_photos(folder: Path) -> list[Path]:
+    """Different photos of 12 megapixels, about 4 MB each, from a few fields of noise."""
+    random = np.random.default_rng(0)
+    field = noise(random, *SIZE)
+    pixels = np.stack([field * 50, np.roll(field, 500, 0) * 45, np.roll(field, 500, 1) * 40], -1)
+    image = Image.fromarray((128 + pixels).clip(0, 255).astype(np.uint8))
+    paths = []
+    for number in range(PHOTOS):
+        path = folder / f"{number:04}.jpg"
+        image.rotate(0, translate=(7 * number, 0)).save(path, quality=90)
+        paths.append(path)
+    return paths
+
+
+def indexing(folder: Path) -> Iterator[tuple[str, str]]:
+    """Photos a second, beside the plain way and beside the bare decodes and passes."""
+    import clip
+    import torch
+    from clip.clip import _transform
+
+    weights, photos = folder / "full.safetensors", folder / "photos"
+    photos.mkdir()
+    network = vit_b_32()
+    save_safetensors(network, weights)
+    paths = write_photos(photos)
+    loading = models.get(str(weights))
+    model = loading.model.result()
+    store = SQLiteStore(folder / "index.sqlite")
+    begun = time.perf_counter()
+    Indexer(Folder(photos), store, model.fingerprint, lambda: model).run()
+    here = (time.perf_counter() - begun) / PHOTOS
+
+    transform = _transform(224)
+    few = paths[:6]
+
+    def plain() -> None:
+        for path in few:
+            image = transform(Image.open(io.BytesIO(path.read_bytes()))).unsqueeze(0)
+            with torch.inference_mode():
+                network.encode_image(image)
+
+    there = forward_passes.submit(lambda: seconds(plain, 1)).result() / len(few)
+    limit = bare(model, paths)
+    yield f"indexing {PHOTOS} JPEGs of 12 megapixels, {model.precision}", f"{1 / here:.1f} a second"
+    yield "  against the plain way", f"{there / here:.1f} times faster, at least 6"
+    yield "  against bare decodes and passes on the same cores", f"{here / limit:.2f} times, at most 1.2"
+    tokens = clip.tokenize(["a man with red helmet on a moped"])
+
+    def clips_text() -> None:
+        with torch.inference_mode():
+            network.encode_text(tokens)
+
+    def ours() -> None:
+        with torch.inference_mode():
+            model.network.encode_text(tokens)
+
+    both = forward_passes.submit(lambda: (seconds(clips_text), seconds(ours))).result()
+    yield "text pass against clip's", f"{both[0] / both[1]:.1f} times faster, at least 2"
+    yield from image_pass(model)
+
+
+def image_pass(model: Model) -> Iterator[tuple[str, str]]:
+    """The image pass of ten against its matrix products alone."""
+    import torch
+
+    dtype = model.network.dtype
+    shapes = [(500, 768, 2304), (500, 768, 768), (500, 768, 3072), (500, 3072, 768)]
+    operands = [(torch.rand(m, k, dtype=dtype), torch.rand(n, k, dtype=dtype)) for m, k, n in shapes]
+    patches = (torch.rand(490, 3072, dtype=dtype), torch.rand(768, 3072, dtype=dtype))
+    images = torch.rand(10, 3, 224, 224).to(dtype)
+
+    def products() -> None:
+        with torch.inference_mode():
+            torch.nn.functional.linear(*patches)
+            for _ in range(11):
+                for left, right in operands:
+                    torch.nn.functional.linear(left, right)
+            torch.nn.functional.linear(operands[0][0], operands[0][1][:1536])  # keys and values of the last block
+
+    def whole() -> None:
+        with torch.inference_mode():
+            model.network.encode_image(images)
+
+    alone, here = forward_passes.submit(lambda: (seconds(products), seconds(whole))).result()
+    yield "image pass of ten against its matrix products", f"{here / alone:.2f} times ({here:.3f} s), at most 1.12"
+
+
+def bare(model: Model, paths: list[Path]) -> float:
+    """Seconds a photo of decoding at a reduced size, on all cores, and of passes, without anything around them."""
+    image = open_photo(paths[0].read_bytes(), 2 * model.resolution)
+    pixels = np.concatenate([squares(image, model.resolution)] * 16)
+    content = paths[0].read_bytes()
+    decode = seconds(lambda: open_photo(content, 2 * model.resolution)) / (os.cpu_count() or 1)
+    return decode + seconds(lambda: forward_passes.submit(encode_images, model, pixels).result()) / len(pixels)
+
+
+def rescan(folder: Path, count: int) -> Iterator[tuple[str, str]]:
+    """A look over many unchanged files."""
+    root = folder / "many"
+    for start in range(0, count, 1000):
+        sub = root / f"{start:08}"
+        sub.mkdir(parents=True)
+        for number in range(start, min(start + 1000, count)):
+            (sub / f"{number}.jpg").touch()
+    store = SQLiteStore(folder / "many.sqlite")
+    entries = list(Scan(root).entries())
+    features = np.ones((1, DIMENSIONS), np.float32)
+    for start in range(0, count, BLOCK):
+        part = entries[start : start + BLOCK]
+        store.apply(Changes(photos=[(entry, "same", Details()) for entry in part], features={"same": features}), "m")
+    begun = time.perf_counter()
+    progress = Indexer(Folder(root), store, "m", _no_model).run()
+    assert progress.encoded == 0
+    yield f"second run over {count:,} unchanged files", f"{time.perf_counter() - begun:.2f} s, under 4 s for 100,000"
+
+
+def _no_model() -> Model:
+    raise RuntimeError("Nothing is to be encoded")
+
+
+def searching(folder: Path, count: int) -> Iterator[tuple[str, str]]:
+    """Inserting, opening and searching an index of synthetic features."""
+    random = np.random.default_rng(0)
+    path = folder / "synthetic.sqlite"
+    store = SQLiteStore(path)
+    begun = time.perf_counter()
+    for start in range(0, count, BLOCK):
+        changes = Changes()
+        features = random.standard_normal((BLOCK, DIMENSIONS)).astype(np.float32)
+        titles = random.integers(0, WORDS, (BLOCK, 5))
+        common = random.random(BLOCK) < 0.02
+        for place in range(min(BLOCK, count - start)):
+            number = start + place
+            title = " ".join(f"word{word}" for word in titles[place]) + (f" {COMMON}" if common[place] else " sea")
+            entry = Entry(f"{number % 100}/photo{number}.jpg", 1, 1)
+            changes.photos.append((entry, f"{number:032x}", Details(4000, 3000, title=title)))
+            changes.features[f"{number:032x}"] = features[place : place + 1]
+        store.apply(changes, "m")
+    yield f"inserting {count:,} photos", f"{count / (time.perf_counter() - begun):,.0f} a second"
+    store.close()
+    before = megabytes("RssAnon")
+    store = SQLiteStore(path)
+    begun = time.perf_counter()
+    store.refresh("m")
+    yield f"opening the index of {count:,}", f"{time.perf_counter() - begun:.2f} s"
+    target = random.standard_normal((1, DIMENSIONS)).astype(np.float32)
+    nearest = seconds(lambda: store.nearest(target, "m", 100))
+    yield "exact search, best 100", f"{1000 * nearest:.0f} ms"
+    yield "  by cosine", f"{1000 * seconds(lambda: store.nearest(target, 'm', 100, cosine=True)):.0f} ms"
+    yield "memory for it", f"{megabytes('RssAnon') - before:,.0f} MB"
+    yield "keywords, a word in 2 % of the photos", f"{1000 * seconds(lambda: store.keywords(COMMON, 1000)):.0f} ms"
+    yield "keywords, the most common word", f"{1000 * seconds(lambda: store.keywords('sea', 1000), 1):.0f} ms"
+    yield "all rows from SQLite, numpy and a sort", f"{1000 * seconds(lambda: by_rows(path, target), 1):.0f} ms"
+
+
+def by_rows(path: Path, target: np.ndarray) -> list[tuple[float, str]]:
+    """Search as rclip does: read every vector for each search, compute, sort."""
+    with sqlite3.connect(path) as connection:
+        rows = connection.execute("SELECT content, vectors FROM feature").fetchall()
+    vectors = np.stack([np.frombuffer(vectors, np.float16) for _, vectors in rows]).astype(np.float32)
+    scores = vectors @ target[0]
+    return sorted(((float(score), content) for score, (content, _) in zip(scores, rows, strict=True)), reverse=True)[
+        :100
+    ]
+
+
+def words_to_ranking(folder: Path) -> Iterator[tuple[str, str]]:
+    """The text pass, which comes before the exact search."""
+    model = models.get(str(folder / "full.safetensors")).model.result()
+    numbers = iter(range(1000))
+    taken = seconds(lambda: submit_text(model, f"two dogs in the snow {next(numbers)}").result())
+    yield "the words' features, for each search", f"{1000 * taken:.0f} ms"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure a library.")
+    parser.add_argument("--photos", type=int, default=100_000, help="synthetic photos (100,000)")
+    parser.add_argument("--files", type=int, default=100_000, help="unchanged files that are looked over (100,000)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for rows in (
+            indexing(folder),
+            words_to_ranking(folder),
+            rescan(folder, options.files),
+            searching(folder, options.photos),
+        ):
+            for row in rows:
+                show(*row)
+
+
+if __name__ == "__main__":
+    main()
