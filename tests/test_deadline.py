@@ -35,10 +35,9 @@ Resolve = Callable[..., list[Any]]
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No wait but the deadline's ends a call, and no retry pauses."""
+    """No wait but the deadline's ends a call."""
     monkeypatch.setattr(limits, "READ_TIMEOUT", TIMEOUT)
     monkeypatch.setattr(limits, "CONNECT_TIMEOUT", TIMEOUT)
-    monkeypatch.setattr(limits, "RETRY_PAUSE", 0.0)
 
 
 @pytest.fixture(scope="module")

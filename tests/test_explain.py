@@ -1,7 +1,7 @@
 """The heat map: which parts of a photo its score rests on."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import numpy as np
@@ -32,14 +32,6 @@ TIMEOUT = 20.0
 def model(standin: StandIn) -> Model:
     settings = read_settings()
     return load_model(settings, UnsplashSource(settings)).model.result(TIMEOUT)
-
-
-@pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Passes]:
-    passes = Passes()
-    monkeypatch.setattr("clipsearch.encoding.encode_images", passes)
-    yield passes
-    passes.release()
 
 
 def test_part_that_the_score_rests_on_is_found(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,11 +17,6 @@ MEGABYTE = 2**20
 SECONDS = 20.0  # no test waits as long as this
 
 
-@pytest.fixture(autouse=True)
-def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "RETRY_PAUSE", 0.0)
-
-
 def photo(standin: StandIn) -> str:
     return f"{standin.url}/photo-p0000000000?w=300&fit=max"
 

@@ -1,10 +1,9 @@
 """One search, from a query to a ranking: orders and failures."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,41 +20,11 @@ from clipsearch.sources.demo import DemoSource
 from clipsearch.sources.unsplash import UnsplashSource
 from clipsearch.sources.uploads import UploadsSource
 from clipsearch.types import Found, Photo, Query
-from tests.support.models import write_model_for_all_words
 from tests.support.pictures import uploaded
 from tests.support.searches import PATIENCE, Passes, finish, ranked_ids, result, start
 from tests.support.standin import StandIn
 
 PHOTO = "^/photo-"
-
-
-@pytest.fixture(autouse=True)
-def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "RETRY_PAUSE", 0.0)
-
-
-@pytest.fixture(scope="module")
-def all_words(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint that ranks any words."""
-    return write_model_for_all_words(tmp_path_factory.mktemp("model") / "all-words.safetensors")
-
-
-@pytest.fixture
-def loading(standin: StandIn, all_words: Path, monkeypatch: pytest.MonkeyPatch) -> Loading:
-    """A CLIP that ranks any words, loaded."""
-    monkeypatch.setenv("CLIP_MODEL", str(all_words))
-    settings = read_settings()
-    loading = load_model(settings, UnsplashSource(settings))
-    loading.model.result(PATIENCE)
-    return loading
-
-
-@pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Passes]:
-    passes = Passes()
-    monkeypatch.setattr("clipsearch.encoding.encode_images", passes)
-    yield passes
-    passes.release()
 
 
 # One search

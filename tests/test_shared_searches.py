@@ -4,19 +4,17 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from clipsearch import limits
 from clipsearch.model.loader import Loading
-from clipsearch.search import Progress, load_model, search
+from clipsearch.search import Progress, search
 from clipsearch.settings import read_settings
 from clipsearch.sources.demo import DemoSource
 from clipsearch.sources.unsplash import UnsplashSource
 from clipsearch.sources.uploads import UploadsSource
 from clipsearch.types import Photo, Query
-from tests.support.models import write_model_for_all_words
 from tests.support.pictures import uploaded
 from tests.support.searches import PATIENCE, Passes, finish, ranked_ids, result, start, step_until
 from tests.support.servers import MANY_PHOTOS
@@ -34,34 +32,9 @@ def shared_standin() -> Iterator[StandIn]:
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Photos may be held for as long as a test takes, and retries do not pause."""
+    """Photos may be held for as long as a test takes."""
     monkeypatch.setattr(limits, "READ_TIMEOUT", PATIENCE)
     monkeypatch.setattr(limits, "PHOTO_SECONDS", PATIENCE)
-    monkeypatch.setattr(limits, "RETRY_PAUSE", 0.0)
-
-
-@pytest.fixture(scope="module")
-def all_words(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint that ranks any words."""
-    return write_model_for_all_words(tmp_path_factory.mktemp("model") / "all-words.safetensors")
-
-
-@pytest.fixture
-def loading(standin: StandIn, all_words: Path, monkeypatch: pytest.MonkeyPatch) -> Loading:
-    """A CLIP that ranks any words, loaded."""
-    monkeypatch.setenv("CLIP_MODEL", str(all_words))
-    settings = read_settings()
-    loading = load_model(settings, UnsplashSource(settings))
-    loading.model.result(PATIENCE)
-    return loading
-
-
-@pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Passes]:
-    passes = Passes()
-    monkeypatch.setattr("clipsearch.encoding.encode_images", passes)
-    yield passes
-    passes.release()
 
 
 # Waiting

@@ -16,7 +16,7 @@ from clipsearch.page.text import as_text
 from clipsearch.search import Progress
 from clipsearch.types import Link, Photo
 
-LARGE_WIDTH = 1600  # pixels
+LARGE_WIDTH = 1460  # pixels; Streamlit sends no wider picture of its own server
 MAX_TITLE = 80  # characters
 
 

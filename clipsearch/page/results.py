@@ -34,6 +34,7 @@ def show_results(
     picture: Image.Image | None = None,
 ) -> None:
     """Run the search and draw it. `tools` and `threshold` take what stands further up on the page."""
+    export = tools.empty()  # what an earlier result offered goes at once
     with _place_for(query, source):
         message = st.container()
         _show_order_switch(source.title)
@@ -67,7 +68,7 @@ def show_results(
         _announce(f"{plural(len(by_meaning.shown), 'photo')} ranked by meaning.")
         with semantic:
             by_meaning.show_more()
-        with tools:
+        with export.container():
             show_export(query, progress, by_meaning.shown)
         with message:
             _show_comparison(progress, by_meaning.shown)

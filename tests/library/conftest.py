@@ -8,7 +8,6 @@ import pytest
 from clipsearch.library.store import Store, open_store
 from clipsearch.model.encode import Model
 from tests.support.library import demo_model
-from tests.support.searches import Passes
 
 OpenStore = Callable[[], Store]
 INDEXES = ("sqlite",)  # every kind of index passes the same tests
@@ -46,12 +45,3 @@ def folder(tmp_path: Path) -> Path:
 def model() -> Model:
     """The demo's small CLIP."""
     return demo_model()
-
-
-@pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Passes]:
-    """Counts what goes through CLIP."""
-    passes = Passes()
-    monkeypatch.setattr("clipsearch.encoding.encode_images", passes)
-    yield passes
-    passes.release()

@@ -24,11 +24,6 @@ from tests.support.standin import StandIn
 DIMENSIONS = 128
 
 
-@pytest.fixture(autouse=True)
-def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "RETRY_PAUSE", 0.0)
-
-
 def rows(standin: StandIn, count: int) -> list[Row]:
     return [photo_row(standin, number) for number in range(count)]
 

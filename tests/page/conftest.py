@@ -5,10 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from tests.support.browser import TIMEOUT, chromium
-from tests.support.models import write_model_for_all_words
 from tests.support.servers import LOG_NAME, MANY_PHOTOS, ROOT, mishaps, served
 from tests.support.standin import StandIn
 
@@ -20,12 +19,6 @@ def shared_standin() -> Iterator[StandIn]:
     """A stand-in in which different words find different photos."""
     with StandIn(photos=ROOT / "demo" / "photos", catalogue_size=MANY_PHOTOS) as standin:
         yield standin
-
-
-@pytest.fixture(scope="session")
-def all_words(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint that ranks any words."""
-    return write_model_for_all_words(tmp_path_factory.mktemp("model") / "all-words.safetensors")
 
 
 @pytest.fixture
@@ -68,10 +61,18 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
+@pytest.fixture(scope="session")
+def context(browser: Browser) -> BrowserContext:
+    """One for all tests, so that the browser compiles Streamlit's scripts once."""
+    return browser.new_context(viewport={"width": 1440, "height": 1000})
+
+
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    page = browser.new_page(viewport={"width": 1440, "height": 1000})
+def page(context: BrowserContext) -> Iterator[Page]:
+    """An empty tab of a browser without cookies."""
+    page = context.new_page()
     page.set_default_timeout(TIMEOUT)
     page.on("dialog", lambda dialog: pytest.fail(f"the page opened a dialog: {dialog.message}"))
     yield page
     page.close()
+    context.clear_cookies()

@@ -85,3 +85,18 @@ def test_words_without_latin_letters_get_a_line(page: Page, standin: StandIn, ap
         search_for(page, words)
         expect(page.get_by_text(LESS_RELIABLE)).to_have_count(count)
         expect_results(page)
+
+
+def test_no_photo_claims_to_have_moved_when_no_title_matches(page: Page, demo: str) -> None:
+    page.goto(f"{demo}/?q=automobile in the dark")
+    expect_results(page)
+    expect(page.locator(".stColumn:has(.st-key-heading-original)").get_by_text(NO_TITLE)).to_be_visible()
+    expect(page.locator(".moved")).to_have_count(0)
+    expect(page.get_by_text("Compare the two orders")).to_have_count(0)
+    page.goto(f"{demo}/?q=two cats")  # titles have "cat"
+    expect_results(page)
+    expect(page.locator(".moved")).to_have_count(10)
+    expect(page.get_by_text(NO_TITLE)).to_have_count(0)
+    expect(page.get_by_text("Compare the two orders")).to_be_visible()
+    titles = photos(page, "original").evaluate_all("images => images.map(image => image.alt)")
+    assert all("cat" in title.split() for title in titles[:4]), titles

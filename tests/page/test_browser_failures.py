@@ -29,7 +29,7 @@ def test_failed_search_keeps_the_previous_result_dimmed(page: Page, standin: Sta
     expect_results(page)
     sources = photos(page, "semantic").evaluate_all("images => images.map(image => image.src)")
     standin.fault("/search", "status", status=500)
-    search_for(page, "two")
+    search_for(page, "a search that fails")
     expect(page.get_by_test_id("stAlert")).to_contain_text("Please try again")
     expect(page.get_by_text(PREVIOUS)).to_have_text("Below is the previous result, for “one *boat*”.")
     expect_results(page)
@@ -62,7 +62,7 @@ def test_first_search_that_fails_has_no_previous_result(page: Page, standin: Sta
 
 def test_previous_result_of_another_source_keeps_its_heading(page: Page, standin: StandIn, app: str) -> None:
     standin.fault("/search", "status", status=401)
-    page.goto(f"{app}/?q=a red car&in=demo")
+    page.goto(f"{app}/?q=a red tree&in=demo")
     expect_results(page)
     source_choice(page, "Unsplash").click()
     expect(page.get_by_test_id("stAlert")).to_contain_text("UNSPLASH_ACCESS_KEY")
@@ -72,7 +72,7 @@ def test_previous_result_of_another_source_keeps_its_heading(page: Page, standin
 
 
 def test_previous_result_with_removed_uploads_is_not_shown(page: Page, standin: StandIn, app: str) -> None:
-    page.goto(f"{app}/?q=a red car&in=uploads")
+    page.goto(f"{app}/?q=a blue tree&in=uploads")
     upload(page, *sorted((ROOT / "demo" / "photos").glob("*.jpg"))[:2])
     expect_results(page, 2)
     page.get_by_role("button", name="Remove all").click()
@@ -102,7 +102,7 @@ def test_words_alone_tell_which_photos_are_meant_while_they_are_ranked(page: Pag
     page.goto(f"{app}/?q=before")
     expect_results(page)
     old = photos(page, "original").first.get_attribute("src") or ""
-    standin.hold("w=(?!720|1600)")
+    standin.hold("w=(?!720|1460)")
     search_for(page, "later")
     expect(page.get_by_text("0 of 10 photos read, 0 ranked")).to_be_visible()
     expect(photos(page, "original")).to_have_count(10)

@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.browser import expect_results, needs_chromium, screenshot, search_for, source_choice
-from tests.support.page import headings, visit
+from tests.support.page import headings, messages, visit
 from tests.support.standin import StandIn
 
 pytestmark = needs_chromium
@@ -87,3 +87,10 @@ def test_options_that_do_nothing_are_not_offered(standin: StandIn, source: str, 
     assert {box.label for box in app.selectbox} == offered
     costs = [caption.value for caption in app.caption if "hourly Unsplash requests" in caption.value]
     assert bool(costs) == (source == "unsplash")
+
+
+def test_words_wait_for_uploads(standin: StandIn) -> None:
+    app = visit("a red car", **{"in": "uploads"})
+    assert not headings(app)
+    assert not messages(app)
+    assert [button.label for button in app.button] == ["Search"]

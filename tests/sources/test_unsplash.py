@@ -19,11 +19,6 @@ FILES = os.environ.get("CLIPSEARCH_TEST_FILES", "")
 TIMEOUT = 20.0
 
 
-@pytest.fixture(autouse=True)
-def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "RETRY_PAUSE", 0.0)
-
-
 def source() -> UnsplashSource:
     return UnsplashSource(read_settings())
 

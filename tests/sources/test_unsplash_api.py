@@ -19,11 +19,6 @@ from tests.support.standin import StandIn
 TIMEOUT = 20.0
 
 
-@pytest.fixture(autouse=True)
-def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "RETRY_PAUSE", 0.0)
-
-
 def search(words: str = "harbour") -> list[Photo]:
     return search_page(read_settings(), {"query": words, "page": 1, "per_page": 10})[0]
 

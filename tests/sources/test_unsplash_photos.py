@@ -31,11 +31,6 @@ RESOLUTION = 64
 PHOTOS = 10
 
 
-@pytest.fixture(autouse=True)
-def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "RETRY_PAUSE", 0.0)
-
-
 def source() -> UnsplashSource:
     return UnsplashSource(read_settings())
 

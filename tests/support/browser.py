@@ -101,8 +101,18 @@ def explain(dialog: Locator) -> None:
 
 
 def expect_idle(page: Page) -> None:
-    """Wait until no run of the page is under way."""
-    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    """Wait until no run of the page is under way, and the browser has drawn everything and faded it in."""
+    page.wait_for_function(_IDLE, polling=200)
+
+
+# Streamlit draws what has arrived a moment after it says that the run has ended.
+_IDLE = """() => {
+  const before = window.drawn;
+  window.drawn = document.body.innerHTML.length;
+  return window.drawn === before && document.getAnimations().every(animation => animation.playState !== "running")
+    && document.querySelector("[data-testid=stApp]").dataset.testScriptState === "notRunning"
+    && !document.querySelector("[data-stale=true]");
+}"""
 
 
 def screenshot(page: Page, name: str) -> None:
