@@ -24,7 +24,7 @@ from tests.support.pictures import encoded, uploaded
 from tests.support.searches import Passes, result, until
 from tests.support.standin import StandIn
 
-VARIANTS = 1 + 8 * 8 + 7 * 7  # the whole picture, each patch hidden, and each window of two by two patches
+VARIANTS = 1 + 8 * 8 + 7 * 7 + 6 * 6  # the whole picture, and each window of one, two and three patches a side hidden
 TIMEOUT = 20.0
 
 
