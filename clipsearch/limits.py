@@ -21,6 +21,7 @@ PROBE_PAUSE = 300.0  # between single requests that find out whether a used-up q
 VISITOR_WINDOW, MAX_VISITOR_REQUESTS = 60.0, 30  # requests for new searches of one session within the window
 MIN_REQUESTS_A_MINUTE = 30  # of the whole process, which someone at a keyboard does not reach
 MINUTES_OF_QUOTA = 20  # what remains of the quota must last for so long, beyond the minimum
+REGULARS_PART = 0.5  # of these requests, as many more for sessions that are older than the window
 
 # HTTP
 CONNECT_TIMEOUT = 3.0
