@@ -43,6 +43,7 @@ MAX_SCANS = 100  # of a progressive JPEG; a photo has a dozen, and each takes as
 DECODE_SECONDS = 10  # of computing, for a picture from outside
 DECODE_WALL_SECONDS = 30.0  # the same by the clock, on a busy machine
 WORKER_BYTES = 2 * 2**30  # of address space, for the process that decodes pictures from outside
+WORKER_NICENESS = 10  # of that process: searches that need the processor go first
 WORKER_IDLE = 60.0  # after which that process ends
 MAX_PNG_CHUNKS = 20_000  # a camera's picture of 64 megapixels in chunks of 8 kB has fewer
 MAX_PROFILE_BYTES = 8 * 2**20  # of a colour profile in a PNG file, unpacked
