@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import sys
 import threading
 import time
 from collections import Counter
@@ -27,6 +28,7 @@ SLOW = 2.0  # seconds; 95 of 100 searches must be faster
 CALM = limits.VISITOR_WINDOW  # seconds that visitors search before the hostile ones come
 REST = limits.SESSION_GRACE + 3 * limits.FREE_PAUSE  # seconds until what closed tabs have held is freed
 RETURN_SECONDS = 300.0  # within which memory returns once the last tab is closed
+LOOK = 10.0  # seconds between two looks at what is held meanwhile
 RETURN_MEMORY = 50.0  # MB beyond what was held before
 BUSY = "within a minute"  # in the sentence that answers searches beyond the process's bound
 HANGING = "hanging"  # the stand-in does not answer queries with this word
@@ -86,7 +88,8 @@ def flood(server: Server, random: Random) -> None:
     for _ in range(60):
         with Tab(server, HOSTILE_PATIENCE) as tab:
             tab.ask(q=f"flood {next(_numbers)}")
-            tab.hear_until("Looking for photos")
+            while "Looking for photos" not in tab.screen.status and not tab.screen.complete:
+                tab.hear()
 
 
 ATTACKS: tuple[Callable[[Server, Random], None], ...] = (
@@ -182,6 +185,7 @@ def siege(
                 one.result()
         finally:
             watching.set()
+    print(f"Searches among hostile visitors: {result.times}", file=sys.stderr, flush=True)
     _wait_for_memory(server, result, RETURN_SECONDS * rest / REST)
     if result.times.percentile(95) > SLOW:
         result.failures.append(f"95 of 100 searches took up to {result.times.percentile(95):.2f} s")
@@ -238,7 +242,8 @@ def _wait_for_memory(server: Server, result: Siege, seconds: float) -> None:
     """Wait until the server holds what it held before. Nobody comes: only /proc is read."""
     closed = time.monotonic()
     while time.monotonic() < closed + seconds and result.returned is None:
-        time.sleep(1)
+        time.sleep(LOOK)
         result.after = Held.by(server.pid)
+        print(f"{time.monotonic() - closed:.0f} s after the last tab: {result.after}", file=sys.stderr, flush=True)
         if result.after.memory <= result.before.memory + RETURN_MEMORY:
             result.returned = time.monotonic() - closed
