@@ -1,6 +1,7 @@
 """A process that indexes a folder and kills itself: `python -m tests.support.killed FOLDER INDEX LOG MOMENT`.
 
-It writes the number of images of each pass to LOG as the pass begins. The moment is one of MOMENTS.
+As each pass begins, it writes to LOG how many images the pass has, and how many features the index holds by then. The
+moment is one of MOMENTS.
 """
 
 from __future__ import annotations
@@ -42,13 +43,14 @@ def encode(model: object, pixels: np.ndarray) -> np.ndarray:
 def main(folder: Path, index: Path, log: Path, moment: str) -> None:
     """Index the folder until the moment comes."""
     passes = 0
+    store = SQLiteStore(index)
     transaction = Database.transaction
 
     def counted(model: object, pixels: np.ndarray) -> np.ndarray:
         nonlocal passes
         passes += 1
         with log.open("a") as file:
-            print(len(pixels), file=file)
+            print(len(pixels), len(store.encoded(MODEL)), file=file)
         if passes == PASSES and moment == "within a pass":
             die()
         return encode(model, pixels)
@@ -65,7 +67,7 @@ def main(folder: Path, index: Path, log: Path, moment: str) -> None:
     setattr(encoding, "encode_images", counted)  # noqa: B010, for the type checker
     setattr(Database, "transaction", interrupted)  # noqa: B010
     model: Any = SimpleNamespace(resolution=RESOLUTION)
-    Indexer(Folder(folder), SQLiteStore(index), MODEL, lambda: model).run()
+    Indexer(Folder(folder), store, MODEL, lambda: model).run()
 
 
 if __name__ == "__main__":
