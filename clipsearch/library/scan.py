@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,10 +42,13 @@ class Scan:
         self._ignored = _ignore_file(root)
 
     def entries(self) -> Iterator[Entry]:
-        """Every photo below the folder. Links to folders are followed, and each folder is visited once."""
-        waiting = [""]
-        while waiting:
-            folder = waiting.pop()
+        """Every photo below the folder. Links to folders are followed, and each folder is visited once.
+
+        Links come last, so that a photo is found where it lies rather than through a link that somebody adds.
+        """
+        waiting, links = [""], deque[str]()
+        while waiting or links:
+            folder = waiting.pop() if waiting else links.popleft()
             try:
                 with os.scandir(self.root / folder) as found:
                     children = sorted(found, key=lambda child: child.name)
@@ -64,7 +68,7 @@ class Scan:
                     continue
                 if self._is_folder(child):
                     if not self.is_ignored(path + "/"):
-                        subfolders.append(path)
+                        (links if child.is_symlink() else subfolders).append(path)
                 elif entry := self._photo(child, path):
                     yield entry
             waiting.extend(reversed(subfolders))
