@@ -178,7 +178,7 @@ class SQLiteStore:
             if id_ in wanted:
                 ids.setdefault(content, []).append(id_)
         with self._database.failures(), self._database.connected() as connection:
-            cursor = connection.execute("SELECT content, vectors FROM feature WHERE model = ?", [model])
+            cursor = connection.execute("SELECT content, vectors FROM feature NOT INDEXED WHERE model = ?", [model])
             while rows := cursor.fetchmany(READ_AT_ONCE):
                 matrix.add((id_, vectors) for content, vectors in rows for id_ in ids.get(content, ()))
 
