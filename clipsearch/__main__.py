@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +20,10 @@ from clipsearch.concurrency import completed
 from clipsearch.doctor import print_report
 from clipsearch.errors import SearchError
 from clipsearch.library.datasets import Dataset, import_published
-from clipsearch.library.indexer import Indexer, Progress
+from clipsearch.library.indexer import Indexer, Library, Progress
 from clipsearch.library.records import LibraryError
 from clipsearch.library.service import StoredLibrary, lock_of, open_library
-from clipsearch.library.store import open_store
+from clipsearch.library.store import Store, open_store
 from clipsearch.model.loader import Loading, models
 from clipsearch.model.weights import fingerprint
 from clipsearch.search import search
@@ -31,6 +32,7 @@ from clipsearch.sources.library import LibrarySource
 from clipsearch.types import Found, Query
 
 MODEL = "ViT-B/32"
+COUNTS = ("photos", "added", "moved", "removed", "failed", "encoded")  # of a run
 FAILURES_SHOWN = 20
 
 
@@ -83,14 +85,8 @@ def index(options: argparse.Namespace) -> None:
     library, store = open_library(settings), open_store(settings.library_index, Path(settings.photo_library))
     with lock_of(settings).acquire(blocking=False):
         if options.features:
-            if not isinstance(library, Dataset):
-                raise LibraryError("Published features belong to the Unsplash Dataset. Please name its folder.")
-            name = fingerprint(settings.clip_model or MODEL)
-            unused, missing = import_published(library, store, name, options.features, options.ids)
-            result = {"photos": store.status(name).photos, "rows_without_photo": unused, "photos_without_row": missing}
-            print(
-                json.dumps(result) if options.json else ", ".join(f"{value:,} {key}" for key, value in result.items())
-            )
+            result = take_published(options, settings, library, store)
+            print(json.dumps(result) if options.json else in_words(result))
             return
         with tqdm(unit="photo", desc="Looking over the library", disable=None if not options.json else True) as bar:
 
@@ -101,8 +97,7 @@ def index(options: argparse.Namespace) -> None:
 
             name = fingerprint(settings.clip_model or MODEL)
             progress = Indexer(library, store, name, lambda: load(settings).model.result(), show).run()
-    counts = ("photos", "added", "moved", "removed", "failed", "encoded")
-    result = {name: getattr(progress, name) for name in counts} | {"seconds": round(progress.seconds, 2)}
+    result = {name: getattr(progress, name) for name in COUNTS} | {"seconds": round(progress.seconds, 2)}
     failures = [{"path": path, "reason": reason} for path, (_, _, reason) in store.failed().items()]
     if options.json:
         print(json.dumps(result | {"failures": failures}))
@@ -112,6 +107,20 @@ def index(options: argparse.Namespace) -> None:
         print(f"{failure['path']}: {failure['reason']}", file=sys.stderr)
     if len(failures) > FAILURES_SHOWN:
         print(f"... and {len(failures) - FAILURES_SHOWN:,} more; --json lists them all", file=sys.stderr)
+
+
+def take_published(options: argparse.Namespace, settings: Settings, library: Library, store: Store) -> dict[str, float]:
+    """Put published features into the index. Returns the counts. Raises LibraryError."""
+    if not isinstance(library, Dataset):
+        raise LibraryError("Published features belong to the Unsplash Dataset. Please name its folder.")
+    begun = time.monotonic()
+    name = fingerprint(settings.clip_model or MODEL)
+    before = store.status(name).photos
+    unused, missing = import_published(library, store, name, options.features, options.ids)
+    status = store.status(name)
+    changed = {"photos": status.photos, "added": status.photos - before, "failed": status.failed}
+    rows = {"rows_without_photo": unused, "photos_without_row": missing}
+    return dict.fromkeys(COUNTS, 0) | changed | rows | {"seconds": round(time.monotonic() - begun, 2)}
 
 
 def in_words(result: Mapping[str, float]) -> str:

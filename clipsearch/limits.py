@@ -21,14 +21,15 @@ PROBE_PAUSE = 300.0  # between single requests that find out whether a used-up q
 VISITOR_WINDOW, MAX_VISITOR_REQUESTS = 60.0, 30  # requests for new searches of one session within the window
 MIN_REQUESTS_A_MINUTE = 30  # of the whole process, which someone at a keyboard does not reach
 MINUTES_OF_QUOTA = 20  # what remains of the quota must last for so long, beyond the minimum
+REGULARS_PART = 0.5  # of these requests, as many more for sessions that are older than the window
 
 # HTTP
 CONNECT_TIMEOUT = 3.0
 READ_TIMEOUT = 4.0  # between two reads from a socket
 CANCEL_CHECK = 0.5  # a call that waits notices that it is cancelled, or that the process ends, this often
 RETRY_PAUSE = 0.3  # before the only retry
-DOWNLOADS = 64  # photos downloaded at the same time, over all searches
-READS_PER_SEARCH = 32  # photos of one search that are read at the same time: some may hang
+DOWNLOADS = 160  # photos downloaded at the same time, over all searches; some may hang until their deadline
+READS_PER_SEARCH = 16  # photos of one search that are read at the same time: ten searches may hang
 PHOTO_SECONDS = 8.0  # the download of one photo, retry included
 MAX_PHOTO_BYTES = 20 * 2**20
 WEIGHTS_TIMEOUT = 20.0  # between two reads while weights are downloaded
@@ -42,6 +43,7 @@ MAX_SCANS = 100  # of a progressive JPEG; a photo has a dozen, and each takes as
 DECODE_SECONDS = 10  # of computing, for a picture from outside
 DECODE_WALL_SECONDS = 30.0  # the same by the clock, on a busy machine
 WORKER_BYTES = 2 * 2**30  # of address space, for the process that decodes pictures from outside
+WORKER_NICENESS = 10  # of that process: searches that need the processor go first
 WORKER_IDLE = 60.0  # after which that process ends
 MAX_PNG_CHUNKS = 20_000  # a camera's picture of 64 megapixels in chunks of 8 kB has fewer
 MAX_PROFILE_BYTES = 8 * 2**20  # of a colour profile in a PNG file, unpacked

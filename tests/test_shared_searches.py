@@ -122,15 +122,17 @@ def test_large_search_lets_a_small_one_through(loading: Loading, passes: Passes)
 
 
 def test_photos_that_hang_hold_up_neither_uploads_nor_other_searches(standin: StandIn, loading: Loading) -> None:
-    hanging = UnsplashSource(read_settings()).search(Query("hanging", 90))
-    standin.hold("|".join(photo.id for photo in hanging))
-    steps = start("hanging", loading, 90)
-    step_until(lambda: len(standin.requests("image")) == limits.READS_PER_SEARCH, steps)
+    hanging = [f"hanging {number}" for number in range(5)]
+    photos = [photo for words in hanging for photo in UnsplashSource(read_settings()).search(Query(words, 90))]
+    standin.hold("|".join(photo.id for photo in photos))
+    waiting = [start(words, loading, 90) for words in hanging]
+    step_until(lambda: len(standin.requests("image")) == len(hanging) * limits.READS_PER_SEARCH, *waiting)
     assert result(Query("x"), uploaded(1), loading).ranking
     assert result(Query("a cat"), DemoSource(), loading).ranking
     assert len(ranked_ids(finish(start("others", loading)))) == 10
-    assert next(steps).ranking is None
-    steps.close()
+    for steps in waiting:
+        assert next(steps).ranking is None
+        steps.close()
 
 
 # Closed searches

@@ -39,6 +39,8 @@ def _limit(seconds: float, memory: int) -> None:
 def main() -> None:
     """Decode until standard input ends, or nothing comes for limits.WORKER_IDLE."""
     decode.decoding_large = FileLock(sys.argv[1])
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(limits.WORKER_NICENESS)
     results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get between the results
     jobs = sys.stdin.buffer

@@ -65,6 +65,7 @@ class Dataset:
         self.root = root
         self.failures: list[tuple[Entry, str]] = []
         self.unreadable: list[str] = []
+        self.mounts: set[str] = set()
         self.readers = limits.POLITE_DOWNLOADS
         self._settings = settings
         self._details: dict[str, Details] = {}  # by id
@@ -96,6 +97,10 @@ class Dataset:
                 self.failures.append((Entry(id_), "has an address that is not Unsplash's"))
             else:
                 self._details[id_] = _details(row, url, keywords.get(id_, ""))
+
+    def is_ignored(self, folder: str) -> bool:
+        """Nothing is left out."""
+        return False
 
     def content(self, entry: Entry, data: bytes) -> str:
         """What identifies the picture's content."""

@@ -20,13 +20,18 @@ class Folder:
         self.root = root
         self.failures: list[tuple[Entry, str]] = []
         self.unreadable: list[str] = []
+        self.mounts: set[str] = set()
         self.readers = usable_cores() + 1
 
     def entries(self) -> Iterator[Entry]:
         """Every photo below the folder."""
-        scan = Scan(self.root)
+        self._scan = scan = Scan(self.root)
         yield from scan.entries()
-        self.failures, self.unreadable = scan.failures, scan.unreadable
+        self.failures, self.unreadable, self.mounts = scan.failures, scan.unreadable, scan.mounts
+
+    def is_ignored(self, folder: str) -> bool:
+        """Whether the owner leaves a folder out."""
+        return self._scan.is_ignored(f"{folder}/")
 
     def content(self, entry: Entry, data: bytes) -> str:
         """What identifies the picture's content: the same for copies and for files that were moved."""

@@ -23,6 +23,7 @@ from clipsearch.encoding import Lane, batcher
 from clipsearch.errors import ModelError, PhotoError
 from clipsearch.images import squares
 from clipsearch.images.sandbox import open_stranger
+from clipsearch.library.disks import as_failures, is_below, missing_disks
 from clipsearch.library.records import NEVER, Changes, Details, Entry, LibraryError, UnreadError
 from clipsearch.library.store import Store
 from clipsearch.model.encode import Model
@@ -35,9 +36,13 @@ class Library(Protocol):
     readers: int  # how many photos are read at the same time
     failures: list[tuple[Entry, str]]  # what `entries` could not look at, with the reason
     unreadable: list[str]  # folders that `entries` could not read
+    mounts: set[str]  # folders that are disks of their own
 
     def entries(self) -> Iterator[Entry]:
         """Every photo."""
+
+    def is_ignored(self, folder: str) -> bool:
+        """Whether the owner leaves a folder out."""
 
     def read(self, entry: Entry, details: Details) -> bytes:
         """A photo's file. Raises PhotoError."""
@@ -103,6 +108,7 @@ class Indexer:
         self._stopped = stopped
         self._encoded: set[str] = set()  # contents that have features
         self._known: dict[str, tuple[int, int, str]] = {}  # what the index held when the run began
+        self._missing_disks: dict[str, int] = {}  # with how many photos are on each
         self._gone: dict[str, list[str]] = {}  # content -> paths in the index that are not in the library any more
         self._gone_lock = threading.Lock()  # several readers look for the place that a photo was moved from
 
@@ -120,7 +126,10 @@ class Indexer:
         if not self._stopped():
             self._store.apply(Changes(removed=[*still_gone, *failed_and_gone]), self._fingerprint)
             self.progress.removed = len(still_gone)
-            self._store.apply(Changes(failed=self._library.failures), self._fingerprint)
+            failed = [*self._library.failures, *as_failures(self._missing_disks)]
+            mounts = self._library.mounts | self._missing_disks.keys()
+            changed = mounts != self._store.mounts()
+            self._store.apply(Changes(failed=failed, mounts=mounts if changed else None), self._fingerprint)
         self.progress.failed = len(self._store.failed())
         self.progress.photos = len(self._store.known())
         self._tell()
@@ -152,6 +161,14 @@ class Indexer:
                 f"The library {self._library.root} holds no photos any more, though the index has {len(known):,}. If it"
                 " is on another disk, please connect it; the index is kept."
             )
+        self._missing_disks = missing_disks(
+            self._store.mounts(), self._library.mounts, known, present, self._library.is_ignored
+        )
+        if "" in self._missing_disks:
+            raise LibraryError(
+                f"The library {self._library.root} is not the disk that it was, and most of its photos are not there."
+                " Please connect the disk; the index is kept. If the photos are gone for good, please delete the index."
+            )
         failures = {entry.path for entry, _ in self._library.failures}
         gone = {
             path for path in (known.keys() | failed.keys()) - present - failures if not self._may_still_be_there(path)
@@ -161,8 +178,8 @@ class Indexer:
         return new, gone
 
     def _may_still_be_there(self, path: str) -> bool:
-        """Whether a photo lies below a folder that could not be read this time."""
-        return any(path.startswith(f"{folder}/") or not folder for folder in self._library.unreadable)
+        """Whether a photo lies below a folder that could not be read this time, or on a disk that is not connected."""
+        return is_below(path, self._library.unreadable) or is_below(path, self._missing_disks)
 
     def _index(self, new: list[Entry]) -> None:
         """Read and encode photos, and write each batch before the next one begins."""

@@ -74,7 +74,7 @@ class Matrix:
         self._features[start:end] = torch.from_numpy(added.copy())
         self._ids[start:end], self._square[start:end], self._count[start:end] = ids, squares, counts
         self._alive[start:end] = True
-        self._lengths[start:end] = np.linalg.norm(added.astype(np.float32), axis=1)
+        self._lengths[start:end] = self._features[start:end].float().norm(dim=1).numpy()
         self._rows = end  # last, so that a search that runs meanwhile sees complete rows only
 
     def remove(self, ids: Sequence[int] | np.ndarray) -> None:

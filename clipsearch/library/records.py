@@ -88,9 +88,11 @@ class Changes:
     moved: list[tuple[str, Entry]] = field(default_factory=list)  # from a path to another
     removed: list[str] = field(default_factory=list)  # paths
     failed: list[tuple[Entry, str]] = field(default_factory=list)  # with the reason
+    mounts: set[str] | None = None  # the folders that are disks of their own; None: as before
 
-    def __len__(self) -> int:
-        return sum(len(part) for part in (self.photos, self.features, self.moved, self.removed, self.failed))
+    def __bool__(self) -> bool:
+        parts = (self.photos, self.features, self.moved, self.removed, self.failed)
+        return any(parts) or self.mounts is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,32 +37,38 @@ class Scan:
         self.root = root
         self.failures: list[tuple[Entry, str]] = []
         self.unreadable: list[str] = []  # folders and links, below which photos may still be there
+        self.mounts: set[str] = set()  # folders that are disks of their own
         self._seen: set[tuple[int, int]] = set()  # device and inode of folders
         self._ignored = _ignore_file(root)
 
     def entries(self) -> Iterator[Entry]:
-        """Every photo below the folder. Links to folders are followed, and each folder is visited once."""
-        waiting = [""]
-        while waiting:
-            folder = waiting.pop()
+        """Every photo below the folder. Links to folders are followed, and each folder is visited once.
+
+        Links come last, so that a photo is found where it lies rather than through a link that somebody adds.
+        """
+        waiting, links = [""], deque[str]()
+        while waiting or links:
+            folder = waiting.pop() if waiting else links.popleft()
             try:
                 with os.scandir(self.root / folder) as found:
                     children = sorted(found, key=lambda child: child.name)
-                status = (self.root / folder).stat()
+                status, above = (self.root / folder).stat(), (self.root / folder / "..").stat()
             except OSError as error:
                 self._fail(folder, f"folder cannot be read ({error.strerror})")
                 continue
             if (status.st_dev, status.st_ino) in self._seen:
                 continue
             self._seen.add((status.st_dev, status.st_ino))
+            if status.st_dev != above.st_dev:
+                self.mounts.add(folder)
             subfolders = []
             for child in children:
                 path = f"{folder}/{child.name}" if folder else child.name
                 if child.name.startswith(".") or child.name.lower() in IGNORED:
                     continue
                 if self._is_folder(child):
-                    if not self._is_ignored(path + "/"):
-                        subfolders.append(path)
+                    if not self.is_ignored(path + "/"):
+                        (links if child.is_symlink() else subfolders).append(path)
                 elif entry := self._photo(child, path):
                     yield entry
             waiting.extend(reversed(subfolders))
@@ -72,12 +79,13 @@ class Scan:
         except OSError:
             return False
 
-    def _is_ignored(self, path: str) -> bool:
+    def is_ignored(self, path: str) -> bool:
+        """Whether the library's owner leaves a path out. That of a folder ends with a slash."""
         return self._ignored is not None and self._ignored.match_file(path)
 
     def _photo(self, child: os.DirEntry[str], path: str) -> Entry | None:
         photo = Path(child.name).suffix.lower() in ENDINGS
-        if not (photo or child.is_symlink()) or self._is_ignored(path):
+        if not (photo or child.is_symlink()) or self.is_ignored(path):
             return None
         if _in_utf_8(path) != path:
             self.failures.append((Entry(_in_utf_8(path)), "has a name that is not valid UTF-8"))

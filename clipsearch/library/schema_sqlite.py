@@ -40,7 +40,13 @@ CREATE TRIGGER photo_moved AFTER UPDATE OF path ON photo BEGIN
     VALUES (new.id, new.path, new.title, new.description, new.keywords);
 END;
 """
-MIGRATIONS = (SCHEMA,)  # script n takes an index from version n to the next
+# The first folder of each path, so that the folders at the top are found without a look at every photo; and the folders
+# that are disks of their own.
+FOLDERS = """
+CREATE INDEX photo_folder ON photo (substr(path, 1, instr(path, '/')));
+CREATE TABLE mount (path TEXT PRIMARY KEY);
+"""
+MIGRATIONS = (SCHEMA, FOLDERS)  # script n takes an index from version n to the next
 
 
 def statements(script: str) -> Iterator[str]:

@@ -60,12 +60,18 @@ class LibraryService(StoredLibrary):
         self.looked = threading.Event()  # set once the library has been looked over completely
         self._load = load
         self._look_now = threading.Event()
+        self._looking = True
         self._refreshed = 0.0
         threading.Thread(target=self._run, name="library", daemon=True).start()
 
     def status(self) -> Status:
         """How many photos the index holds, and how many can be searched."""
         return self.store.status(self._fingerprint)
+
+    @property
+    def changing(self) -> bool:
+        """Whether the index is growing, or is about to."""
+        return self._looking or self._look_now.is_set() or self.problem == LOCKED_ELSEWHERE
 
     def look_again(self) -> None:
         """Look over the library now rather than at the next turn."""
@@ -85,7 +91,9 @@ class LibraryService(StoredLibrary):
                 log.exception("The library cannot be indexed")
                 self.problem = "The library could not be indexed; the log has the details."
             self.progress = None
+            self._looking = False
             self._look_now.wait(limits.RESCAN_PAUSE if self.problem != LOCKED_ELSEWHERE else limits.REFRESH_PAUSE)
+            self._looking = True
             self._look_now.clear()
 
     def _index(self) -> None:

@@ -47,6 +47,9 @@ class Store(Protocol):
     def folders(self) -> list[str]:
         """The folders at the top of the library."""
 
+    def mounts(self) -> set[str]:
+        """The folders that were disks of their own at the last look."""
+
     def status(self, fingerprint: str) -> Status:
         """How many photos there are, and how many can be searched."""
 

@@ -64,6 +64,9 @@ class SQLiteStore:
                 cursor.execute("INSERT OR REPLACE INTO failure VALUES (?, ?, ?, ?)", failure)
             if changes.removed:
                 cursor.execute("DELETE FROM feature WHERE content NOT IN (SELECT content FROM photo)")
+            if changes.mounts is not None:
+                cursor.execute("DELETE FROM mount")
+                cursor.executemany("INSERT INTO mount VALUES (?)", [[path] for path in changes.mounts])
 
     def _write_features(self, cursor: sqlite3.Cursor, features: dict[str, np.ndarray], fingerprint: str) -> None:
         if not features:
@@ -105,7 +108,9 @@ class SQLiteStore:
         parameters: list[object] = [terms]
         if filters:
             condition, more = where(filters)
-            sql, parameters = f"{sql} AND rowid IN (SELECT id FROM photo WHERE {condition})", [terms, *more]
+            # The plus keeps SQLite from searching the words once for every photo that passes the filters.
+            sql += f" AND EXISTS (SELECT 1 FROM photo WHERE photo.id = +word.rowid AND {condition})"
+            parameters += more
         rows = self._database.all(f"{sql} ORDER BY rank LIMIT {int(count)}", parameters)
         return [int(id_) for (id_,) in rows]
 
@@ -128,8 +133,11 @@ class SQLiteStore:
 
     def folders(self) -> list[str]:
         """The folders at the top of the library."""
-        sql = "SELECT DISTINCT substr(path, 1, instr(path, '/') - 1) AS folder FROM photo WHERE folder != '' ORDER BY 1"
-        return [str(folder) for (folder,) in self._database.all(sql)]
+        return sorted(str(folder).removesuffix("/") for (folder,) in self._database.all(_TOP_FOLDERS))
+
+    def mounts(self) -> set[str]:
+        """The folders that were disks of their own at the last look."""
+        return {str(path) for (path,) in self._database.all("SELECT path FROM mount")}
 
     def status(self, fingerprint: str) -> Status:
         """How many photos there are, and how many can be searched."""
@@ -170,7 +178,7 @@ class SQLiteStore:
             if id_ in wanted:
                 ids.setdefault(content, []).append(id_)
         with self._database.failures(), self._database.connected() as connection:
-            cursor = connection.execute("SELECT content, vectors FROM feature WHERE model = ?", [model])
+            cursor = connection.execute("SELECT content, vectors FROM feature NOT INDEXED WHERE model = ?", [model])
             while rows := cursor.fetchmany(READ_AT_ONCE):
                 matrix.add((id_, vectors) for content, vectors in rows for id_ in ids.get(content, ()))
 
@@ -194,6 +202,16 @@ _FEATURES = "photo JOIN feature ON feature.content = photo.content JOIN model ON
 _SEARCHABLE = """
 SELECT id FROM photo INDEXED BY photo_content
 WHERE EXISTS (SELECT 1 FROM feature WHERE model = ? AND feature.content = photo.content)
+"""
+# Goes from one folder to the next in the index photo_folder.
+_TOP_FOLDERS = """
+WITH RECURSIVE top (folder) AS (
+    SELECT min(substr(path, 1, instr(path, '/'))) FROM photo WHERE substr(path, 1, instr(path, '/')) > ''
+    UNION ALL
+    SELECT (SELECT min(substr(path, 1, instr(path, '/'))) FROM photo WHERE substr(path, 1, instr(path, '/')) > folder)
+    FROM top WHERE folder IS NOT NULL
+)
+SELECT folder FROM top WHERE folder IS NOT NULL
 """
 _UPSERT = (
     f"INSERT INTO photo ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Generator
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import closing
 
 import streamlit as st
@@ -121,6 +121,8 @@ def _run(
     except SearchError as error:
         status.empty()
         return progress, error
+    except CancelledError:  # by the next run of this session's page, which has begun while this one waited
+        st.stop()
     status.empty()
     as_found.finish(progress)
     by_meaning.finish(progress)

@@ -41,8 +41,12 @@ class Quota:
         remaining = self.remaining  # another thread may learn of a reply meanwhile
         return remaining is not None and remaining < limits.LOW_QUOTA * self._limit
 
-    def take(self) -> None:
-        """Count a request. Raises UnsplashError while the quota is used up, or after too many in a minute."""
+    def take(self, regular: bool = False) -> None:
+        """Count a request. Raises UnsplashError while the quota is used up, or after too many in a minute.
+
+        A part of what is allowed is kept for regular visitors: whoever loads the page again and again, each time in a
+        new session, does not take it from them.
+        """
         with self._lock:
             now = time.monotonic()
             if now < self._used_up_until:
@@ -50,6 +54,8 @@ class Quota:
                     raise self.used_up()
                 self._next_probe = now + limits.PROBE_PAUSE
             allowed = max(limits.MIN_REQUESTS_A_MINUTE, (self.remaining or 0) // limits.MINUTES_OF_QUOTA)
+            if regular:
+                allowed += int(allowed * limits.REGULARS_PART)
             if len(self._requests) >= allowed and (since := now - self._requests[-allowed]) < 60:
                 raise UnsplashError(
                     f"This app has sent {allowed} requests to Unsplash within a minute. Please try again in"
@@ -126,14 +132,21 @@ def forget_quotas() -> None:
 
 
 class Visitor:
-    """One session's recent requests for searches that were new to the server."""
+    """One session's recent requests, those for searches that were new to the server and those for downloads."""
 
     def __init__(self) -> None:
         self._requests: deque[float] = deque()
+        self._since = math.inf  # monotonic seconds of its first request
+
+    @property
+    def regular(self) -> bool:
+        """Whether its first request is no longer a recent one."""
+        return time.monotonic() - self._since >= limits.VISITOR_WINDOW
 
     def count(self, requests_: int) -> None:
-        """Count a search that takes this many requests. Raises UnsplashError if there are too many."""
+        """Count a search or download that takes this many requests. Raises UnsplashError if there are too many."""
         now = time.monotonic()
+        self._since = min(self._since, now)
         while self._requests and self._requests[0] < now - limits.VISITOR_WINDOW:
             self._requests.popleft()
         if len(self._requests) + requests_ > limits.MAX_VISITOR_REQUESTS:

@@ -79,15 +79,20 @@ class UnsplashSource(Source):
             raise UnsplashError(f"Unsplash needs a key. Please set UNSPLASH_ACCESS_KEY to one from {UNSPLASH_KEYS}")
         if self._visitor and (new := sum(key not in _replies for key in self._keys(query))):
             self._visitor.count(new)
-        photos, pages = _Page(self._settings, query, 1, cancelled).result()
-        further = [_Page(self._settings, query, number, cancelled) for number in range(2, _pages(query, pages) + 1)]
+        page = partial(_Page, self._settings, query, cancelled=cancelled, regular=self._regular)
+        photos, pages = page(1).result()
+        further = [page(number) for number in range(2, _pages(query, pages) + 1)]
         found = {photo.id: photo for photo in photos}  # pages overlap while photos are being added
-        for page in further:
+        for one in further:
             try:
-                found |= {photo.id: photo for photo in page.result()[0] if photo.id not in found}
+                found |= {photo.id: photo for photo in one.result()[0] if photo.id not in found}
             except UnsplashError as error:  # what has come is worth showing
                 log.warning("Unsplash returned %d of %d photos: %s", len(found), query.total, error)
         return list(found.values())[: min(query.total, limits.MAX_TOTAL)]
+
+    @property
+    def _regular(self) -> bool:
+        return self._visitor is not None and self._visitor.regular
 
     def content(self, photo: Photo, side: int, cancelled: Callable[[], bool] = lambda: False) -> bytes:
         """The photo, shrunk by Unsplash's CDN. It is not cropped there: the CDN's centre is a pixel off CLIP's."""
@@ -122,15 +127,19 @@ class UnsplashSource(Source):
         start = f"{self._settings.unsplash_api_url}/photos/"
         if photo.download_location.startswith(start):  # the key goes to the API alone
             parts = urlsplit(photo.download_location.removeprefix(self._settings.unsplash_api_url))
-            unsplash_api.call(self._settings, parts.path, dict(parse_qsl(parts.query)))
+            if self._visitor:
+                self._visitor.count(1)
+            unsplash_api.call(self._settings, parts.path, dict(parse_qsl(parts.query)), regular=self._regular)
 
 
 class _Page:
     """A page of results that is on its way. The request ends once nobody waits for it any more."""
 
-    def __init__(self, settings: Settings, query: Query, number: int, cancelled: Callable[[], bool]) -> None:
+    def __init__(
+        self, settings: Settings, query: Query, number: int, cancelled: Callable[[], bool], regular: bool
+    ) -> None:
         self._key = _key(settings, query, number)
-        self._call = partial(unsplash_api.search_page, settings, _parameters(query, number))
+        self._call = partial(unsplash_api.search_page, settings, _parameters(query, number), regular=regular)
         self._cancelled = cancelled
         self._reply = self._ask()
 

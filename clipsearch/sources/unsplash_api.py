@@ -25,14 +25,21 @@ UNREADABLE = "Unsplash sent a reply that cannot be read. Please try again."
 
 
 def call(
-    settings: Settings, path: str, params: Mapping[str, str | int], cancelled: Callable[[], bool] = lambda: False
+    settings: Settings,
+    path: str,
+    params: Mapping[str, str | int],
+    cancelled: Callable[[], bool] = lambda: False,
+    regular: bool = False,
 ) -> Any:
-    """The decoded JSON of a call. Raises UnsplashError, and CancelledError once `cancelled` returns True."""
+    """The decoded JSON of a call. Raises UnsplashError, and CancelledError once `cancelled` returns True.
+
+    `regular` says whether it is for a regular visitor, see `Quota.take`.
+    """
     if cancelled():  # while it waited for its turn
         raise CancelledError
     # Not in the session's own headers: the key would go to the image hosts too.
     headers = {"Authorization": f"Client-ID {settings.unsplash_access_key}", "Accept-Version": "v1"}
-    quota(settings).take()
+    quota(settings).take(regular)
     url = settings.unsplash_api_url + path
     try:
         response, body = http.get(url, limits.MAX_REPLY_BYTES, limits.API_SECONDS, params, headers, cancelled)
@@ -63,13 +70,16 @@ def call(
 
 
 def search_page(
-    settings: Settings, params: Mapping[str, str | int], cancelled: Callable[[], bool] = lambda: False
+    settings: Settings,
+    params: Mapping[str, str | int],
+    cancelled: Callable[[], bool] = lambda: False,
+    regular: bool = False,
 ) -> tuple[list[Photo], int]:
     """One page of results, and how many pages there are. Raises UnsplashError, CancelledError.
 
     https://unsplash.com/documentation#search-photos
     """
-    reply = call(settings, "/search/photos", params, cancelled)
+    reply = call(settings, "/search/photos", params, cancelled, regular)
     try:
         results, pages = list(reply["results"]), reply.get("total_pages")
     except (AttributeError, KeyError, TypeError) as error:

@@ -233,6 +233,15 @@ def test_idle_worker_that_has_ended_is_replaced() -> None:
 
 
 @linux
+def test_workers_leave_the_processor_to_searches() -> None:
+    read(encoded(quarters()))
+    running = workers()
+    assert running
+    for process in running:
+        assert os.getpriority(os.PRIO_PROCESS, process) == min(19, os.nice(0) + limits.WORKER_NICENESS)
+
+
+@linux
 def test_worker_knows_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     end_workers()
     names = ("UNSPLASH_ACCESS_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "database_password")

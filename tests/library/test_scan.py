@@ -93,7 +93,8 @@ def test_links_to_folders_are_followed_once(folder: Path, tmp_path: Path) -> Non
     made(tmp_path, "elsewhere/three.jpg")
     (folder / "linked").symlink_to(tmp_path / "elsewhere")
     (folder / "linked again").symlink_to(tmp_path / "elsewhere")
-    (folder / "z").symlink_to("a")
+    (folder / "0").symlink_to("a")
+    (folder / "z").symlink_to("a/b")
     assert paths(folder) == ["a/one.jpg", "a/b/two.jpg", "linked/three.jpg"]
 
 

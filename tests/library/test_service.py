@@ -76,6 +76,27 @@ def test_new_photos_appear_on_demand_and_deleted_ones_go(folder: Path, start: St
     assert searchable(service) == 2
 
 
+def test_nothing_is_to_follow_once_the_library_is_looked_over(
+    folder: Path, start: Start, settings: Settings, passes: Passes
+) -> None:
+    add_photos(folder, "a.jpg")
+    passes.hold()
+    with lock_of(settings):
+        service = start()
+        until(lambda: service.problem == LOCKED_ELSEWHERE)
+        assert service.changing
+    until(lambda: passes.begun == 1)
+    assert service.changing
+    passes.release()
+    until(lambda: not service.changing)
+    assert searchable(service) == 1
+    folder.rename(folder.with_name("away"))
+    service.look_again()
+    assert service.changing
+    until(lambda: not service.changing)
+    assert "is not there" in service.problem
+
+
 def test_library_is_looked_over_again_by_itself(folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "RESCAN_PAUSE", 0.02)
     service = start()

@@ -320,6 +320,24 @@ def test_filters(store: Store) -> None:
     assert store.folders() == ["%", "a", "ab"]
 
 
+def test_folders_at_the_top(store: Store) -> None:
+    for path in ("a b/1.jpg", "a/1.jpg", "a/c/1.jpg", "é/1.jpg", "z.jpg", "~/犬/1.jpg", "a.jpg"):
+        add(store, path)
+    assert store.folders() == ["a", "a b", "~", "é"]
+    store.apply(Changes(removed=["a/1.jpg", "~/犬/1.jpg"]), MODEL)
+    assert store.folders() == ["a", "a b", "é"]
+    store.apply(Changes(moved=[("a/c/1.jpg", Entry("new/1.jpg"))]), MODEL)
+    assert store.folders() == ["a b", "new", "é"]
+
+
+def test_disks_of_the_last_look(store: Store, open_again: OpenStore) -> None:
+    assert store.mounts() == set()
+    for mounts in ({"", "a/b"}, {"c"}, set[str]()):
+        store.apply(Changes(mounts=mounts), MODEL)
+        store.apply(Changes(removed=["d.jpg"]), MODEL)
+        assert store.mounts() == open_again().mounts() == mounts
+
+
 def test_filtered_search_goes_beyond_the_best_of_all(store: Store) -> None:
     many = [(Entry(f"big/{number}.jpg"), f"{number}", Details()) for number in range(1_000)]
     features = {f"{number}": vector(10 + number) for number in range(1_000)}

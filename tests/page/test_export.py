@@ -74,6 +74,14 @@ def test_text_in_csv_is_not_a_formula(rows: list[Row], text: str) -> None:
     assert first["description"] == f"'{text}"
 
 
+def test_id_that_looks_like_a_formula_is_unchanged_in_json(progress: Progress) -> None:
+    progress.ranking = [(Photo("-abc", "=1", 4, 3), 1.0)]
+    rows = ranking_rows(progress)
+    as_csv(rows)
+    (row,) = json.loads(as_json(rows))
+    assert (row["id"], row["description"]) == ("-abc", "=1")
+
+
 @pytest.mark.parametrize("text", ['a "quoted", text', "two\nlines", "", "雪"])
 def test_other_text_in_csv_is_unchanged(rows: list[Row], text: str) -> None:
     rows[0]["description"] = text

@@ -15,6 +15,7 @@ import requests
 from PIL import Image
 
 from clipsearch.model.loader import DEMO_MODEL
+from clipsearch.page.uploader import PROBLEMS_SHOWN
 from tests.support.pictures import encoded
 from tests.support.servers import LOG_NAME, Server, app_with_limits, megabytes, mishaps, served
 from tests.support.visitors import PATIENCE, Screen, Tab
@@ -114,6 +115,19 @@ def test_files_that_are_being_read_survive_clicks(server: Server) -> None:
         while pictures(tab.screen) != "13 pictures uploaded" or not tab.screen.complete:
             tab.hear()
         assert not [text.body for text in tab.screen.all("text")]  # none was read twice
+
+
+def test_messages_about_files_that_cannot_be_used_are_bounded(server: Server) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for number in range(9_999):
+            archive.writestr(f"{number}.jpg", b"nothing")
+    with Tab(server) as tab:
+        tab.visit(**UPLOADS)
+        assert tab.upload("many.zip", file.getvalue()).ok
+        texts = [text.body for text in tab.screen.all("text")]
+    assert texts[0] == "0.jpg could not be read as an image."
+    assert texts[PROBLEMS_SHOWN:] == ["… and 91 more files."]
 
 
 def test_memory_is_freed_after_the_last_tab_with_nobody_else_coming(server: Server) -> None:

@@ -161,6 +161,16 @@ def test_minimum_score_hides_photos_until_the_words_change(standin: StandIn) -> 
     assert len(images(app, 0)) == 10
 
 
+@pytest.mark.parametrize("score", ["", "cosine"])
+def test_minimum_score_moved_back_to_its_left_end_hides_no_photo(standin: StandIn, score: str) -> None:
+    for words in ("one", "two", "three", "four"):  # scores that would be rounded up and down
+        app = visit(words, score=score)
+        app.slider[0].set_value(app.slider[0].max).run()
+        assert len(images(app, 0)) < 10
+        app.slider[0].set_value(app.slider[0].min).run()
+        assert len(images(app, 0)) == 10
+
+
 def test_minimum_score_moved_together_with_new_words_is_dropped(standin: StandIn) -> None:
     app = visit("one")
     app.slider[0].set_value(app.slider[0].max)

@@ -1,11 +1,14 @@
 """What the page says when something fails, and what stays on it, in Streamlit's own test browser."""
 
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 from streamlit import config
 
+from clipsearch import UnsplashSource
+from clipsearch.types import Found
 from tests.support.page import WORDS, button, columns, headings, images, messages, visit
 from tests.support.standin import StandIn
 
@@ -25,6 +28,16 @@ def test_failed_search_is_explained_in_a_sentence(standin: StandIn, fault: dict[
     assert says in messages(app)
     assert standin.key not in messages(app)
     assert app.text_input[0].value == WORDS
+
+
+def test_run_whose_search_the_next_run_has_cancelled_ends_quietly(
+    standin: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled: Future[Found] = Future()
+    cancelled.cancel()
+    monkeypatch.setattr(UnsplashSource, "find", lambda *_: cancelled)
+    app = visit("a cat")
+    assert messages(app) == "" and not images(app, 0)
 
 
 def test_demo_replaces_unsplash_that_fails(standin: StandIn) -> None:

@@ -44,3 +44,15 @@ def cpu_seconds_by_thread(pid: int) -> dict[int, float]:
         except OSError:  # it has just ended
             continue
     return threads
+
+
+def family_memory(pid: int) -> float:
+    """MB that a process and its children hold, without mapped files."""
+    total = megabytes("RssAnon", pid)
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(path.read_text().rpartition(")")[2].split()[1]) == pid:
+                total += megabytes("RssAnon", path.parent.name)
+        except (OSError, ValueError):  # it has just ended
+            continue
+    return total

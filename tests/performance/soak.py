@@ -2,8 +2,9 @@
 
 A Streamlit server with the demo's CLIP, the stand-in for Unsplash, and visitors over websockets. While they search,
 faults go on and off, and some visitors leave before their page is complete. A search that met no fault must be right.
-Any other must end with photos or with one sentence. At the end the server must hold what it held before. It needs
-Linux, because it reads /proc. No other machine is contacted.
+Any other must end with photos or with one sentence. At the end the server must hold what it held before. With
+`--hostile 5` there are five visitors who mean harm instead of faults, and searches must stay quick. It needs Linux,
+because it reads /proc. No other machine is contacted.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from pathlib import Path
 from random import Random
 
 from clipsearch import limits
-from clipsearch.model.loader import DEMO_MODEL
 from tests.performance.faults import API, FAULTS, ODD, PHOTO, Spell, make_faults
+from tests.performance.hostile import REST, Siege, siege
 from tests.performance.resources import Held
+from tests.support.models import write_model_for_all_words
 from tests.support.servers import LOG_NAME, MANY_PHOTOS, Server, mishaps, served
 from tests.support.standin import StandIn
 from tests.support.visitors import PATIENCE, Tab, mistake, tabs, unfinished
@@ -257,13 +259,17 @@ def main() -> None:
     parser.add_argument("--searches", type=int, default=500, help="of all visitors together (500)")
     parser.add_argument("--seconds", type=float, default=120, help="time over which they are spread (120)")
     parser.add_argument("--seed", type=int, default=0, help="of the plan and the faults (0)")
+    parser.add_argument("--hostile", type=int, default=0, help="visitors who mean harm, instead of faults (0)")
+    parser.add_argument(
+        "--rest", type=float, default=REST, help=f"of the server, less for a short trial ({REST:.0f} s)"
+    )
     options = parser.parse_args()
     if options.sessions < 1 or options.searches < options.sessions or options.seconds <= 0:
         parser.error("at least one session, and one search for each")
     allowed = limits.MAX_VISITOR_REQUESTS / limits.VISITOR_WINDOW
-    if options.searches / options.sessions / options.seconds > 0.8 * allowed:
+    if not options.hostile and options.searches / options.sessions / options.seconds > 0.8 * allowed:
         parser.error(
-            f"a session may make {limits.MAX_VISITOR_REQUESTS} searches in {limits.VISITOR_WINDOW:.0f} s:"
+            f"a session may make {limits.MAX_VISITOR_REQUESTS} requests in {limits.VISITOR_WINDOW:.0f} s:"
             " set more sessions, fewer searches or more seconds"
         )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server is stopped too
@@ -271,10 +277,17 @@ def main() -> None:
         settings = {
             "UNSPLASH_ACCESS_KEY": standin.key,
             "UNSPLASH_API_URL": standin.url,
-            "CLIP_MODEL": DEMO_MODEL,
+            "CLIP_MODEL": str(write_model_for_all_words(Path(name) / "model.safetensors")),
         }
         with served(Path(name), settings) as server:
-            report = soak(server, standin, Path(name) / LOG_NAME, **vars(options))
+            log = Path(name) / LOG_NAME
+            sessions, seconds, seed = options.sessions, options.seconds, options.seed
+            if options.hostile:
+                report: Report | Siege = siege(
+                    server, standin, log, sessions, options.hostile, seconds, seed, options.rest
+                )
+            else:
+                report = soak(server, standin, log, sessions, options.searches, seconds, seed)
     print(report)
     if report.failures:
         sys.exit(1)

@@ -276,6 +276,39 @@ def test_limit_grows_with_the_quota(standin: StandIn, clock: Clock) -> None:
     assert quota(read_settings()).remaining == standin.quota - 1
 
 
+def test_page_loads_in_new_sessions_leave_room_for_a_regular_visitor(small: StandIn, clock: Clock) -> None:
+    regular = Visitor()
+    find("first", regular)
+    clock.now += limits.VISITOR_WINDOW
+    for number in range(limits.MIN_REQUESTS_A_MINUTE):
+        find(f"flood {number}", Visitor())
+    with pytest.raises(UnsplashError, match="within a minute"):
+        find("newcomer's", Visitor())
+    (photo, *_) = find("regular's", regular)
+    UnsplashSource(read_settings(), regular).count_download(photo)
+
+
+def test_newcomer_who_was_refused_has_room_a_minute_later(small: StandIn, clock: Clock) -> None:
+    newcomer = Visitor()
+    for refused in (True, False):
+        for number in range(limits.MIN_REQUESTS_A_MINUTE):
+            find(f"flood {refused} {number}", Visitor())
+        if refused:
+            with pytest.raises(UnsplashError, match="within a minute"):
+                find("newcomer's", newcomer)
+            clock.now += limits.VISITOR_WINDOW
+            small.reset()  # and with it the hour's quota
+    assert len(find("newcomer's", newcomer)) == 10
+
+
+def test_regular_visitors_have_a_limit_too(clock: Clock) -> None:
+    taken = Quota()
+    for _ in range(limits.MIN_REQUESTS_A_MINUTE * 3 // 2):
+        taken.take(regular=True)
+    with pytest.raises(UnsplashError, match="45 requests to Unsplash within a minute"):
+        taken.take(regular=True)
+
+
 # The visitor's limit
 
 
@@ -289,6 +322,17 @@ def test_visitor_has_a_limit_of_requests(standin: StandIn) -> None:
     assert len(standin.requests("api")) == 1 + limits.MAX_VISITOR_REQUESTS
     assert len(find("known", visitor)) == len(find("3", visitor, total=90)[:10]) == 10
     assert len(find("another visitor's", Visitor())) == 10
+
+
+def test_downloads_count_among_the_visitors_requests(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_VISITOR_REQUESTS", 2)
+    visitor = Visitor()
+    (photo, *_) = find("harbour", visitor)
+    source = UnsplashSource(read_settings(), visitor)
+    source.count_download(photo)
+    with pytest.raises(UnsplashError, match="You have sent 2 requests"):
+        source.count_download(photo)
+    assert len(standin.requests("download")) == 1
 
 
 def test_only_pages_that_are_new_to_the_server_count(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:

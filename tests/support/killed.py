@@ -1,6 +1,7 @@
 """A process that indexes a folder and kills itself: `python -m tests.support.killed FOLDER INDEX LOG MOMENT`.
 
-It writes the number of images of each pass to LOG as the pass begins. The moment is one of MOMENTS.
+As each pass begins, it writes to LOG how many images the pass has, and how many features the index holds by then. The
+moment is one of MOMENTS.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import os
 import signal
 import sqlite3
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,16 +19,18 @@ from typing import Any
 
 import numpy as np
 
-from clipsearch import encoding
+from clipsearch import encoding, limits
 from clipsearch.library.database import Database
 from clipsearch.library.folder import Folder
 from clipsearch.library.indexer import Indexer
+from clipsearch.library.records import Details, Entry
 from clipsearch.library.store_sqlite import SQLiteStore
 
 MOMENTS = ("within a pass", "within a transaction", "after a transaction")
 PASSES = 3  # the process ends around the third pass
 RESOLUTION = 64
 MODEL = "a model that costs nothing"
+PATIENCE = 30.0  # seconds
 
 
 def die() -> None:
@@ -39,18 +43,44 @@ def encode(model: object, pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels[:, :, ::16, ::16].reshape(len(pixels), -1), dtype=np.float32) / 100
 
 
+class Counted(Folder):
+    """A folder that knows how many of its photos have been read."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.photos = sum(1 for _ in root.rglob("*.jpg"))
+        self._read = 0
+        self._changed = threading.Condition()
+
+    def read(self, entry: Entry, details: Details) -> bytes:
+        data = super().read(entry, details)
+        with self._changed:
+            self._read += 1
+            self._changed.notify_all()
+        return data
+
+    def wait_for(self, count: int) -> None:
+        """Wait until so many photos have been read."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._read >= min(count, self.photos), PATIENCE)
+
+
 def main(folder: Path, index: Path, log: Path, moment: str) -> None:
-    """Index the folder until the moment comes."""
-    passes = 0
+    """Index the folder until the moment comes. As with a real CLIP, photos are read faster than they are encoded."""
+    passes = images = 0
+    library = Counted(folder)
+    store = SQLiteStore(index)
     transaction = Database.transaction
 
     def counted(model: object, pixels: np.ndarray) -> np.ndarray:
-        nonlocal passes
+        nonlocal passes, images
         passes += 1
+        images += len(pixels)
         with log.open("a") as file:
-            print(len(pixels), file=file)
+            print(len(pixels), len(store.encoded(MODEL)), file=file)
         if passes == PASSES and moment == "within a pass":
             die()
+        library.wait_for(images + 2 * limits.MAX_BATCH)
         return encode(model, pixels)
 
     @contextmanager
@@ -65,7 +95,7 @@ def main(folder: Path, index: Path, log: Path, moment: str) -> None:
     setattr(encoding, "encode_images", counted)  # noqa: B010, for the type checker
     setattr(Database, "transaction", interrupted)  # noqa: B010
     model: Any = SimpleNamespace(resolution=RESOLUTION)
-    Indexer(Folder(folder), SQLiteStore(index), MODEL, lambda: model).run()
+    Indexer(library, store, MODEL, lambda: model).run()
 
 
 if __name__ == "__main__":

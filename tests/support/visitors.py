@@ -147,6 +147,14 @@ class Tab:
         self.ask(**parameters)
         return self.wait()
 
+    def turn_on(self, label: str) -> None:
+        """Turn on the switch with this label, without waiting for what follows."""
+        switch = next(switch for switch in self.screen.all("checkbox") if switch.label == label)
+        change = BackMsg()
+        change.rerun_script.query_string = self._query_string
+        change.rerun_script.widget_states.widgets.add(id=switch.id).bool_value = True
+        self.announce(change)
+
     def upload(self, name: str, content: bytes, token: str = "") -> requests.Response:
         """Drop a file on the page as a browser does, and wait for the page. `token` replaces the page's own."""
         response, change = self.send_file(name, content, token)
