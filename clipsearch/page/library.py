@@ -114,11 +114,14 @@ def _show_index(service: LibraryService) -> None:
 
 
 def _in_words(progress: Progress, searchable: int) -> str:
-    left = (progress.to_do - progress.done) / max(progress.rate, 1e-3)
-    time = plural(max(1, round(left / 60)), "minute") if left > 90 else plural(max(1, round(left)), "second")
+    speed = ""
+    if progress.done:
+        left = (progress.to_do - progress.done) / progress.rate
+        time = plural(round(left / 60), "minute") if left > 90 else plural(max(1, round(left)), "second")
+        speed = f", {progress.rate:.0f} a second, about {time} left"
     return (
-        f"Indexing: {progress.done:,} of {plural(progress.to_do, 'photo')}, {progress.rate:.0f} a second, about {time}"
-        f" left. {plural(searchable, 'photo')} can be searched."
+        f"Indexing: {progress.done:,} of {plural(progress.to_do, 'photo')}{speed}."
+        f" {plural(searchable, 'photo')} can be searched."
     )
 
 
