@@ -83,7 +83,7 @@ class Bench:
         self.weights = weights
         self.runs = runs
         self.unsplash = unsplash
-        self.settings = unsplash.settings | {"CLIP_MODEL": str(weights)}
+        self.settings = unsplash.settings | {"CLIP_MODEL": str(weights), "CLIP_ALLOW_ARCHIVE": "1"}
         os.environ.update(self.settings)
         self.passes: list[str] = []  # names of the encoders that ran, once for each pass
         for name in ("encode_images", "encode_text"):

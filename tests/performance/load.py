@@ -212,7 +212,7 @@ def main() -> None:
         write_photos(folder / "photos")
         weights = options.model or write_weights(folder / "ViT-B-32.pt")
         with unsplash(folder) as standin:
-            settings = standin.settings | {"CLIP_MODEL": str(weights.resolve())}
+            settings = standin.settings | {"CLIP_MODEL": str(weights.resolve()), "CLIP_ALLOW_ARCHIVE": "1"}
             with served(folder, settings) as server, tabs(server, options.sessions, PATIENCE) as visitors:
                 for tab in visitors:
                     tab.visit()
