@@ -61,7 +61,7 @@ class Scan:
             self._seen.add((status.st_dev, status.st_ino))
             if status.st_dev != above.st_dev:
                 self.mounts.add(folder)
-            subfolders = []
+            subfolders: list[str] = []
             for child in children:
                 path = f"{folder}/{child.name}" if folder else child.name
                 if child.name.startswith(".") or child.name.lower() in IGNORED:
