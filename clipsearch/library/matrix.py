@@ -53,28 +53,24 @@ class Matrix:
 
     def add(self, photos: Iterable[Row]) -> None:
         """Append photos."""
-        ids: list[int] = []
-        squares: list[int] = []
-        counts: list[int] = []
-        parts: list[bytes] = []
-        for id_, features in photos:
-            count = len(features) // (2 * self.dimensions)
-            ids += [id_] * count
-            squares += range(count)
-            counts += [count] * count
-            parts.append(features)
-        if not ids:
+        rows = [(id_, features, len(features) // (2 * self.dimensions)) for id_, features in photos]
+        if not rows:
             return
-        import torch
-
-        added = np.frombuffer(b"".join(parts), np.float16).reshape(len(ids), self.dimensions)
-        start, end = self._rows, self._rows + len(ids)
+        ids, parts, squares = zip(*rows, strict=True)
+        counts = np.array(squares)
+        added = np.frombuffer(b"".join(parts), np.float16).reshape(-1, self.dimensions)
+        start, end = self._rows, self._rows + len(added)
         self._grow(end)
         assert self._features is not None
-        self._features[start:end] = torch.from_numpy(added.copy())
-        self._ids[start:end], self._square[start:end], self._count[start:end] = ids, squares, counts
+        self._features[start:end].numpy()[:] = added
+        self._ids[start:end] = np.repeat(np.array(ids), counts)
+        self._square[start:end] = np.arange(len(added)) - np.repeat(counts.cumsum() - counts, counts)
+        self._count[start:end] = np.repeat(counts, counts)
         self._alive[start:end] = True
-        self._lengths[start:end] = self._features[start:end].float().norm(dim=1).numpy()
+        exact = added.astype(
+            np.float32
+        )  # numpy, because torch's threads would wait for each other longer than this takes
+        self._lengths[start:end] = np.sqrt(np.einsum("ij,ij->i", exact, exact))
         self._rows = end  # last, so that a search that runs meanwhile sees complete rows only
 
     def remove(self, ids: Sequence[int] | np.ndarray) -> None:
@@ -89,7 +85,7 @@ class Matrix:
         import torch
 
         size = int(rows * SPARE) + 16
-        features = torch.zeros(size, self.dimensions, dtype=torch.float16)
+        features = torch.empty(size, self.dimensions, dtype=torch.float16)  # takes no memory until it is written to
         if self._features is not None:
             features[: self._rows] = self._features[: self._rows]
         self._features = features

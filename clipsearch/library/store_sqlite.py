@@ -159,28 +159,29 @@ class SQLiteStore:
         ((model, dimensions),) = found
         with self._lock:
             matrix = self._matrices.get(fingerprint) or Matrix(int(dimensions))
-            rows = self._database.all(_SEARCHABLE, [model])
-            stored = np.array(rows, np.int64).reshape(-1)
             held = matrix.ids()
-            matrix.remove(np.setdiff1d(held, stored))
-            new = np.setdiff1d(stored, held)
-            matrix.reserve(len(new))
-            if len(new) > len(stored) // 4:
-                self._load_all(matrix, model, set(new.tolist()))
+            if not len(held):
+                ((photos,),) = self._database.all("SELECT count(*) FROM photo")
+                matrix.reserve(photos)
+                self._load_all(matrix, model)
             else:
-                self._load(matrix, model, new.tolist())
+                rows = self._database.all(_SEARCHABLE, [model])
+                stored = np.array(rows, np.int64).reshape(-1)
+                matrix.remove(np.setdiff1d(held, stored))
+                new = np.setdiff1d(stored, held)
+                matrix.reserve(len(new))
+                if len(new) > len(stored) // 4:
+                    self._load_all(matrix, model, set(new.tolist()))
+                else:
+                    self._load(matrix, model, new.tolist())
             self._matrices[fingerprint] = matrix
 
-    def _load_all(self, matrix: Matrix, model: int, wanted: set[int]) -> None:
-        """Add most photos: one pass over the features in the order in which they lie on the disk."""
-        ids: dict[str, list[int]] = {}
-        for id_, content in self._database.all("SELECT id, content FROM photo"):
-            if id_ in wanted:
-                ids.setdefault(content, []).append(id_)
+    def _load_all(self, matrix: Matrix, model: int, wanted: set[int] | None = None) -> None:
+        """Add all photos, or most: one pass over the features in the order in which they lie on the disk."""
         with self._database.failures(), self._database.connected() as connection:
-            cursor = connection.execute("SELECT content, vectors FROM feature NOT INDEXED WHERE model = ?", [model])
+            cursor = connection.execute(_ALL_FEATURES, [model])
             while rows := cursor.fetchmany(READ_AT_ONCE):
-                matrix.add((id_, vectors) for content, vectors in rows for id_ in ids.get(content, ()))
+                matrix.add(rows if wanted is None else [row for row in rows if row[0] in wanted])
 
     def _load(self, matrix: Matrix, model: int, wanted: list[int]) -> None:
         """Add some photos."""
@@ -195,9 +196,13 @@ class SQLiteStore:
         self._database.close()
 
 
-READ_AT_ONCE = 5_000  # photos, about 5 MB
+READ_AT_ONCE = 1_000  # photos, about 1 MB, which stays in the processor's cache
 IDS_AT_ONCE = 500  # in one statement; SQLite allows 32,766
 _FEATURES = "photo JOIN feature ON feature.content = photo.content JOIN model ON model.id = feature.model"
+_ALL_FEATURES = """
+SELECT photo.id, vectors
+FROM feature NOT INDEXED CROSS JOIN photo INDEXED BY photo_content ON photo.content = feature.content WHERE model = ?
+"""
 # Both indexes are in the order of the contents, so that this reads neither table.
 _SEARCHABLE = """
 SELECT id FROM photo INDEXED BY photo_content

@@ -100,7 +100,7 @@ def features(source: LibrarySource, model: Model) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     side = 2 * model.resolution
     for path in [*PHOTOS, "wide.png", "tall.png"]:
-        image = open_stranger((source.service.library.root / path).read_bytes(), side, side)
+        image = open_stranger((source.service.library.root / path).read_bytes(), side, 2 * side)
         found[path] = encode_images(model, squares(image, model.resolution))
     return found
 
