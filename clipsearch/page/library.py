@@ -7,8 +7,6 @@ from datetime import date
 
 import streamlit as st
 from PIL import Image
-from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
-from streamlit.runtime.scriptrunner_utils.script_run_context import ThreadState, get_script_run_ctx
 
 from clipsearch import limits
 from clipsearch.errors import PhotoError, SearchError
@@ -62,26 +60,13 @@ def library_source(settings: Settings) -> LibrarySource | None:
 def show_library(source: LibrarySource) -> None:
     """How far the index is; it draws itself again while photos are being indexed."""
     assert isinstance(source.service, LibraryService)
-    st.fragment(_show_index)(source.service)
+    following = source.service.changing
+    st.fragment(_show_index, run_every=limits.REFRESH_PAUSE if following else None)(source.service, following)
 
 
-def _draw_again(every: float | None) -> None:
-    """Have the browser ask for this fragment every so many seconds, or no more.
-
-    The `run_every` of a fragment goes on until the whole page is drawn again.
-    """
-    context, id_ = get_script_run_ctx(), ThreadState.get().fragment_id
-    if context and id_:
-        message = ForwardMsg()
-        if every:
-            message.auto_rerun.fragment_id, message.auto_rerun.interval = id_, every
-        else:
-            message.stop_auto_rerun.fragment_ids.append(id_)
-        context.enqueue(message)
-
-
-def _show_index(service: LibraryService) -> None:
-    _draw_again(limits.REFRESH_PAUSE if service.changing else None)  # before the state is read: it is then the last one
+def _show_index(service: LibraryService, following: bool) -> None:
+    if service.changing != following:
+        st.rerun()  # only a run of the whole page can begin or end the following
     try:
         status, progress = service.status(), service.progress
         failures = list(service.store.failed().items()) if not progress else []
