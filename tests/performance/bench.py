@@ -123,21 +123,6 @@ class Bench:
             times.append(time.perf_counter() - begun)
         return median(times)
 
-    def forward(self, total: int) -> float:
-        """Seconds of one bare forward pass of this many images."""
-        import torch
-
-        shape = (total, 3, self.model.resolution, self.model.resolution)
-
-        def measure() -> float:
-            images = torch.rand(shape, device=self.model.device, dtype=self.model.network.dtype)
-            with torch.inference_mode():
-                self.model.network.encode_image(images)  # the first pass of a size takes longer
-                return self.time(lambda: self.model.network.encode_image(images).cpu())
-
-        taken: float = on_clips_thread(measure)
-        return taken
-
 
 def browser() -> AbstractContextManager[Browser]:
     """A headless Chromium or Chrome: the one that is installed, or else Playwright's own."""

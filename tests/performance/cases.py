@@ -26,6 +26,7 @@ from tests.performance.bench import (
     visit,
 )
 from tests.performance.photos import write_weights
+from tests.performance.products import matrix_products
 from tests.performance.unsplash import API_DELAY, IMAGE_DELAY, new_words, unsplash
 from tests.support.servers import ROOT, TIMEOUT, megabytes, served
 
@@ -62,12 +63,14 @@ def ranked(bench: Bench, total: int) -> Iterator[Row]:
     baseline = bench.article
     article = bench.time(lambda: on_clips_thread(lambda: baseline.ranked(total, new_words())))
     here = bench.time(lambda: bench.search(new_words(), total))
-    forward = bench.forward(total)
-    limit = API_DELAY + IMAGE_DELAY + forward
+    products = matrix_products(bench.model, total)
+    on_clips_thread(products)  # the first time takes longer
+    multiplying = bench.time(lambda: on_clips_thread(products))
+    limit = API_DELAY + IMAGE_DELAY + multiplying
     yield at_least(f"{total} photos ranked", article, here, 5)
-    text = f"{here / limit:.2f} x the limit of {limit:.3f} s, at most 1.2"
-    yield Row("  against the limit", "", seconds(here), text, here <= 1.2 * limit)
-    yield Row("  of which one bare forward pass", "", seconds(forward), "", None)
+    text = f"{here / limit:.2f} x the limit of {limit:.3f} s, at most 1.15"
+    yield Row("  against the limit", "", seconds(here), text, here <= 1.15 * limit)
+    yield Row("  of which matrix products alone", "", seconds(multiplying), "", None)
 
 
 def page(bench: Bench) -> Iterator[Row]:

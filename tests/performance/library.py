@@ -34,6 +34,7 @@ from clipsearch.model.loader import models
 from clipsearch.runtime import give_back_memory, usable_cores
 from tests.performance.library_page import page_complete
 from tests.performance.photos import noise
+from tests.performance.products import matrix_products
 from tests.support.checkpoints import save_safetensors, vit_b_32
 from tests.support.servers import megabytes
 
@@ -149,19 +150,8 @@ def image_pass(model: Model) -> Iterator[tuple[str, str]]:
     """The image pass of ten against its matrix products alone."""
     import torch
 
-    dtype = model.network.dtype
-    shapes = [(500, 768, 2304), (500, 768, 768), (500, 768, 3072), (500, 3072, 768)]
-    operands = [(torch.rand(m, k, dtype=dtype), torch.rand(n, k, dtype=dtype)) for m, k, n in shapes]
-    patches = (torch.rand(490, 3072, dtype=dtype), torch.rand(768, 3072, dtype=dtype))
-    images = torch.rand(10, 3, 224, 224).to(dtype)
-
-    def products() -> None:
-        with torch.inference_mode():
-            torch.nn.functional.linear(*patches)
-            for _ in range(11):
-                for left, right in operands:
-                    torch.nn.functional.linear(left, right)
-            torch.nn.functional.linear(operands[0][0], operands[0][1][:1536])  # keys and values of the last block
+    products = matrix_products(model, 10)
+    images = torch.rand(10, 3, 224, 224).to(model.network.dtype)
 
     def whole() -> None:
         with torch.inference_mode():
