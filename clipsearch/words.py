@@ -7,8 +7,6 @@ import unicodedata
 from collections.abc import Collection
 from functools import lru_cache
 
-import snowballstemmer
-
 # Words that say nothing about a picture, and would match every title.
 STOP_WORDS = frozenset(
     """a an and are as at be by for from has have in into is it its of on or over some that the their there these this
@@ -16,8 +14,6 @@ STOP_WORDS = frozenset(
 )
 
 WORD = re.compile(r"[\w\u0300-\u036f]+")  # with combining marks
-
-_stemmer = snowballstemmer.stemmer("english")
 
 
 def content_words(text: str) -> list[str]:
@@ -34,7 +30,9 @@ def without_words(text: str, words: Collection[str]) -> str:
 
 @lru_cache(maxsize=4096)
 def _stem(word: str) -> str:
-    stem: str = _stemmer.stemWord(word)
+    import snowballstemmer  # it imports all of its languages, for which the first paint does not wait
+
+    stem: str = snowballstemmer.stemmer("english").stemWord(word)  # one of its own: a stemmer works for one thread only
     return stem
 
 

@@ -6,10 +6,12 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-
-from pathspec import GitIgnoreSpec
+from typing import TYPE_CHECKING
 
 from clipsearch.library.records import Entry, LibraryError
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
 
 # Every format that `images.open_photo` reads.
 ENDINGS = frozenset(
@@ -105,6 +107,8 @@ class Scan:
 
 def _ignore_file(root: Path) -> GitIgnoreSpec | None:
     """What the library's owner leaves out. Raises LibraryError rather than index what is to be left out."""
+    from pathspec import GitIgnoreSpec  # the first paint does not wait for it
+
     path = root / IGNORE_FILE
     try:
         return GitIgnoreSpec.from_lines(path.read_text("utf-8-sig", "surrogateescape").splitlines())

@@ -1,0 +1,36 @@
+"""The least that encoding can take: the matrix products of ViT-B/32 alone, which no implementation beats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from clipsearch.model.encode import Model
+
+TOKENS, WIDTH, LAYERS = 50, 768, 12  # of ViT-B/32: 49 patches of 32 x 32 pixels, and the class token
+PATCH_VALUES = 3 * 32 * 32
+
+
+def matrix_products(model: Model, count: int) -> Callable[[], None]:
+    """A function that multiplies what the image pass of so many images has to, in the model's precision."""
+    import torch
+
+    def factors(rows: int, inner: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
+        dtype, device = model.network.dtype, model.device
+        return torch.rand(rows, inner, dtype=dtype, device=device), torch.rand(
+            columns, inner, dtype=dtype, device=device
+        )
+
+    rows = count * TOKENS
+    patches = factors(count * (TOKENS - 1), PATCH_VALUES, WIDTH)
+    # A block's query, key and value; its output; and the two products of its MLP.
+    block = [
+        factors(rows, *shape) for shape in ((WIDTH, 3 * WIDTH), (WIDTH, WIDTH), (WIDTH, 4 * WIDTH), (4 * WIDTH, WIDTH))
+    ]
+    keys_and_values = factors(rows, WIDTH, 2 * WIDTH)  # of the last block, of which only the class token goes on
+
+    def multiply() -> None:
+        with torch.inference_mode():
+            for left, right in (patches, *(LAYERS - 1) * block, keys_and_values):
+                torch.nn.functional.linear(left, right)
+
+    return multiply
