@@ -44,10 +44,12 @@ def main() -> None:
     found = source.find(query) if searching else None
     memory.follow_search(found)
     loading = load_model(settings, source) if source is not uploads or uploads.photos else None
-    active = len(address.active_options(source))
     left, tools = st.columns(2)
-    with left.expander(f"Options ({active})" if active else "Options", key="options", icon=":material/tune:"):
-        threshold = controls.show_options(source, query)
+    options = left.expander("Options", key="options", on_change="rerun", icon=":material/tune:")
+    threshold = None
+    if options.open:  # the browser takes its time to draw them
+        with options:
+            threshold = controls.show_options(source, query)
     controls.show_active_options(source)
     if searching:
         recent.remember(query.words)

@@ -63,10 +63,13 @@ class OriginalColumn:
 class SemanticColumn:
     """The column of photos by meaning. Of an index, its pictures can be there before the other column's."""
 
-    def __init__(self, query: Query, column: DeltaGenerator, threshold: DeltaGenerator | None = None) -> None:
+    def __init__(
+        self, query: Query, column: DeltaGenerator, minimum: bool = False, threshold: DeltaGenerator | None = None
+    ) -> None:
         self._query = query
         self._column = column
-        self._threshold = threshold  # where the slider of the minimum score goes
+        self._threshold = threshold  # where the slider of the minimum score goes, if the options are open
+        self._minimum = minimum
         self._best: Ranking = []
         self._cards: list[DeltaGenerator] = []
         self._hidden_further = 0  # photos that pass, but are not shown yet
@@ -78,7 +81,7 @@ class SemanticColumn:
         if self._cards:
             return True
         best = progress.ranking[: _shown(progress, self._query)]
-        self._best = best if self._threshold is None else _above_minimum(progress, best, self._query, self._threshold)
+        self._best = _above_minimum(progress, best, self._query, self._threshold) if self._minimum else best
         self._hidden_further = len(progress.ranking) - len(best)
         with self._column:
             if progress.by_photo:
@@ -114,8 +117,8 @@ class SemanticColumn:
             st.button(f"Show {more} photos", on_click=go, kwargs={"n": str(more)}, icon=":material/expand_more:")
 
 
-def _above_minimum(progress: Progress, ranking: Ranking, query: Query, threshold: DeltaGenerator) -> Ranking:
-    """The photos that reach the minimum score in the address, and the slider that changes it."""
+def _above_minimum(progress: Progress, ranking: Ranking, query: Query, threshold: DeltaGenerator | None) -> Ranking:
+    """The photos that reach the minimum score in the address. Draws the slider that changes it, if there is a place."""
     step = 0.001 if progress.cosine else 0.01
     # At the left end every photo passes, and at the right end the best one does.
     lowest, highest = (_rounded_down(value, step) for value in (ranking[-1][1], ranking[0][1]))
@@ -124,7 +127,7 @@ def _above_minimum(progress: Progress, ranking: Ranking, query: Query, threshold
         requested = float(written("least"))
         minimum = min(requested, highest) if lowest + step / 2 <= requested < math.inf else lowest
     passing = [(photo, value) for photo, value in ranking if value >= minimum]
-    if lowest < highest:
+    if threshold and lowest < highest:
         st.session_state.least = minimum
         with threshold:
             st.slider(

@@ -30,7 +30,7 @@ def show_results(
     found: Future[Found],
     loading: Loading,
     tools: DeltaGenerator,
-    threshold: DeltaGenerator,
+    threshold: DeltaGenerator | None,
     picture: Image.Image | None = None,
 ) -> None:
     """Run the search and draw it. `tools` and `threshold` take what stands further up on the page."""
@@ -48,7 +48,7 @@ def show_results(
                 heading = st.empty()
                 heading.header(source.title, anchor=False)
             notes = st.container()
-        by_meaning, as_found = SemanticColumn(query, semantic, threshold), OriginalColumn(query, original)
+        by_meaning, as_found = SemanticColumn(query, semantic, True, threshold), OriginalColumn(query, original)
         steps = search(query, source, found, loading, picture)
         progress, error = _run(steps, Progress(source, loading), by_meaning, as_found, status)
         if error:

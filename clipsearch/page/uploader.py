@@ -15,7 +15,9 @@ PROBLEMS_SHOWN = 10  # files that could not be used
 
 
 def show_uploader(uploads: UploadsSource, visible: bool) -> None:
-    """The place to drop pictures. It is on the page even while it is not visible, so that no upload is cut off."""
+    """The place to drop pictures. Once seen, it stays on the page even while it is hidden: no upload is cut off."""
+    if not visible and "waiting" not in st.session_state:
+        return
     waiting: Waiting = st.session_state.setdefault("waiting", Waiting())
     with st.container(key="uploader"):
         style, place = st.container(), st.empty()

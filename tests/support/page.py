@@ -10,8 +10,9 @@ WORDS = "a red car at night"
 
 
 def visit(words: str | None = WORDS, **parameters: str) -> AppTest:
-    """The complete page for these words and parameters in its address."""
+    """The complete page for these words and parameters in its address, with the options open."""
     app = AppTest.from_file(str(ROOT / "streamlitapp.py"), default_timeout=60)
+    app.session_state["options"] = True
     if words is not None:
         app.query_params["q"] = words
     app.query_params.update(parameters)
