@@ -62,7 +62,8 @@ def _draw(photo: Photo, progress: Progress, shown: Sequence[Photo]) -> None:
 def _facts(photo: Photo, row: Row | None, progress: Progress) -> list[str]:
     facts = [f"{photo.width} x {photo.height} pixels"]
     if row:
-        before = f", before {row['original_rank']}" if row["original_rank"] else ""
+        compared = progress.found and progress.found.by_relevance and row["original_rank"]
+        before = f", before {row['original_rank']}" if compared else ""
         digits = 3 if progress.cosine else 2
         facts += [
             f"Sim Score {row['score']:.{digits}f}",

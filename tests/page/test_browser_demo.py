@@ -5,7 +5,16 @@ from playwright.sync_api import Page, expect
 from clipsearch.model.loader import DEMO_MODEL, models
 from clipsearch.model.text import split_known
 from clipsearch.sources.demo import DemoSource
-from tests.support.browser import expect_results, needs_chromium, photos, scores, screenshot, search_box, search_for
+from tests.support.browser import (
+    expect_results,
+    needs_chromium,
+    open_details,
+    photos,
+    scores,
+    screenshot,
+    search_box,
+    search_for,
+)
 from tests.support.standin import StandIn
 
 pytestmark = needs_chromium
@@ -93,6 +102,9 @@ def test_no_photo_claims_to_have_moved_when_no_title_matches(page: Page, demo: s
     expect(page.locator(".stColumn:has(.st-key-heading-original)").get_by_text(NO_TITLE)).to_be_visible()
     expect(page.locator(".moved")).to_have_count(0)
     expect(page.get_by_text("Compare the two orders")).to_have_count(0)
+    dialog = open_details(page, 0)
+    expect(dialog.get_by_text("place 1 of 96")).to_be_visible()
+    expect(dialog.get_by_text("before")).to_have_count(0)
     page.goto(f"{demo}/?q=two cats")  # titles have "cat"
     expect_results(page)
     expect(page.locator(".moved")).to_have_count(10)

@@ -1,6 +1,8 @@
 """Makes the README's pictures from the running app: `python -m tests.support.capture`."""
 
 import io
+import json
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -70,11 +72,14 @@ def capture(page: Page, address: str) -> None:
 
 
 def main() -> None:
-    """Run the app with the drawings as a library too."""
+    """Run the app with the drawings as a library too, in files that are named by their titles."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        (folder / "Pictures").mkdir()
+        for drawing in json.loads((ROOT / "demo" / "collection.json").read_text()):
+            shutil.copy(ROOT / "demo" / drawing["file"], folder / "Pictures" / f"{drawing['title']}.jpg")
         settings = {
-            "PHOTO_LIBRARY": str(ROOT / "demo" / "photos"),
+            "PHOTO_LIBRARY": str(folder / "Pictures"),
             "LIBRARY_INDEX": str(folder / "index.sqlite"),
             "CLIP_MODEL": DEMO_MODEL,
         }
