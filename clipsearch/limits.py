@@ -89,6 +89,15 @@ POLITE_DOWNLOADS = 16  # of a dataset's photos at the same time
 UNREACHABLE = 50  # downloads of a dataset that fail one after the other; then the run ends
 MAX_SHOWN = 300  # photos of a library that one search shows
 KEYWORD_PLACES = 1_000  # places in the order by keyword that are known
+DATABASE_CONNECTIONS = 8  # of one process to a PostgreSQL server
+DATABASE_IDLE = 60.0  # after which a connection is closed
+DATABASE_PATIENCE = 3.0  # for a connection, while the server restarts for instance
+EXACT_BELOW = 50_000  # photos in PostgreSQL; above, an index of vectors takes part in the search
+HNSW_SEARCH = 400  # candidates of that index; more of them find more of the best, and take longer
+HNSW_VISITS = 200_000  # vectors that a search with filters looks at before it goes on without the index
+HNSW_MEGABYTES = 2_000  # of the server's memory, at most, while it builds that index
+CLAIMED_PHOTOS = 256  # that one of several indexers takes at once
+CLAIM_PAUSE = 0.5  # between two looks for photos that other indexers have given back
 THUMBNAIL_SIDE = 720  # pixels of the long side
 THUMBNAIL_CACHE = 64 * 2**20  # bytes
 

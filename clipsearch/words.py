@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import unicodedata
 from collections.abc import Collection
 from functools import lru_cache
@@ -18,6 +19,7 @@ STOP_WORDS = frozenset(
 WORD = re.compile(r"[\w\u0300-\u036f]+")  # with combining marks
 
 _stemmer = snowballstemmer.stemmer("english")
+_stemming = threading.Lock()  # the stemmer keeps the word it works on in itself
 
 
 def content_words(text: str) -> list[str]:
@@ -32,15 +34,17 @@ def without_words(text: str, words: Collection[str]) -> str:
     return WORD.sub(lambda match: "" if match[0].lower() in words else match[0], text)
 
 
-@lru_cache(maxsize=4096)
-def _stem(word: str) -> str:
-    stem: str = _stemmer.stemWord(word)
-    return stem
+@lru_cache(maxsize=65_536)
+def stem(word: str) -> str:
+    """A word without its ending: that of "cats" is "cat"."""
+    with _stemming:
+        found: str = _stemmer.stemWord(word)
+    return found
 
 
 def stems(text: str) -> set[str]:
     """The stems of a text's content words: "two cats" and "a cat" share one."""
-    return {_stem(word) for word in content_words(text)}
+    return {stem(word) for word in content_words(text)}
 
 
 def is_latin(text: str) -> bool:

@@ -14,6 +14,7 @@ from clipsearch.settings import read_settings
 from clipsearch.sources.quota import forget_quotas
 from clipsearch.sources.unsplash import UnsplashSource
 from tests.support.models import write_model_for_all_words
+from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.searches import PATIENCE, Passes
 from tests.support.servers import ROOT, SETTINGS
 from tests.support.standin import StandIn
@@ -23,6 +24,13 @@ from tests.support.standin import StandIn
 def shared_standin() -> Iterator[StandIn]:
     with StandIn(photos=ROOT / "demo" / "photos") as standin:
         yield standin
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for the tests that need one."""
+    with postgres_server() as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

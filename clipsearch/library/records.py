@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -93,6 +94,20 @@ class Changes:
     def __bool__(self) -> bool:
         parts = (self.photos, self.features, self.moved, self.removed, self.failed)
         return any(parts) or self.mounts is not None
+
+
+@dataclass(slots=True)
+class Block:
+    """Photos that one indexer works on, while others may work on other blocks of the same library."""
+
+    entries: list[Entry]
+
+    def claim(self, contents: Iterable[str]) -> tuple[set[str], set[str]]:
+        """Which contents this indexer is to encode now, and which others have encoded meanwhile.
+
+        Others are encoding the rest, or have died in doing so: ask again.
+        """
+        return set(contents), set()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -16,7 +17,7 @@ from clipsearch.library.datasets import Dataset, is_dataset
 from clipsearch.library.folder import Folder
 from clipsearch.library.indexer import Indexer, Library, Progress
 from clipsearch.library.records import LibraryError, Status
-from clipsearch.library.store import Store, default_index, open_store
+from clipsearch.library.store import Store, default_index, is_on_server, open_store
 from clipsearch.model.loader import Loading
 from clipsearch.model.weights import fingerprint
 from clipsearch.settings import Settings
@@ -27,11 +28,22 @@ LOCKED_ELSEWHERE = "Another process is indexing this library; its photos appear 
 
 
 def open_library(settings: Settings) -> Library:
-    """The library in the settings. Raises LibraryError."""
+    """The library in the settings. Raises LibraryError.
+
+    A server of the app that shares an index need not have the photos: it searches, and shows what it can.
+    """
     root = Path(settings.photo_library).expanduser()
-    if not root.is_dir():
+    if not root.is_dir() and not is_on_server(settings.library_index):
         raise LibraryError(f"There is no folder {root}. Please set PHOTO_LIBRARY to a folder of photos.")
     return Dataset(root, settings) if is_dataset(root) else Folder(root)
+
+
+def indexing(settings: Settings) -> AbstractContextManager[object]:
+    """What this process holds while it indexes. Raises Timeout while another one writes to the same file.
+
+    On a server, indexers share the work.
+    """
+    return nullcontext() if is_on_server(settings.library_index) else lock_of(settings).acquire(blocking=False)
 
 
 def lock_of(settings: Settings) -> FileLock:
@@ -98,7 +110,7 @@ class LibraryService(StoredLibrary):
 
     def _index(self) -> None:
         self.store.refresh(self._fingerprint)
-        with lock_of(self.settings).acquire(blocking=False):
+        with indexing(self.settings):
             Indexer(self.library, self.store, self._fingerprint, lambda: self._load().model.result(), self._note).run()
         self.store.refresh(self._fingerprint)
 
