@@ -37,13 +37,7 @@ class PostgresDatabase:
     """The database at a URL. Nothing is connected before the first statement. Raises LibraryError."""
 
     def __init__(self, url: str) -> None:
-        try:
-            parts = conninfo_to_dict(url)
-        except psycopg.Error:  # which may hold the password
-            raise LibraryError(
-                "LIBRARY_INDEX is not a valid address. Please write it as postgresql://user@host/database, with the"
-                " characters of the password that are neither letters nor digits as %XX."
-            ) from None
+        parts = _parts(url)
         self._place = f"PostgreSQL ({parts.get('host') or 'the default host'}, {parts.get('dbname') or 'default'})"
         # A URL's own parameters count more than these. No statement is kept prepared: a proxy such as PgBouncer may
         # give the next transaction to another server, and HNSW indexes are only used for values known when planning.
@@ -144,6 +138,21 @@ class PostgresDatabase:
     def close(self) -> None:
         """Close the connections."""
         self._pool.close()
+
+
+def _parts(url: str) -> dict[str, Any]:
+    """The parts of a URL. Raises LibraryError, also where a password would become part of something else."""
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.Error:  # whose text may hold the password
+        parts = {"port": "invalid"}
+    where = f"{parts.get('host', '')}{parts.get('dbname', '')}"
+    if "@" in where or not str(parts.get("port", "0")).replace(",", "").isdecimal():
+        raise LibraryError(
+            "LIBRARY_INDEX is not a valid address. Please write it as postgresql://user@host/database, and what is"
+            " neither a letter nor a digit in the password as %XX."
+        ) from None
+    return parts
 
 
 def _version(connection: psycopg.Connection[Any]) -> int:

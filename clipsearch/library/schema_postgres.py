@@ -15,15 +15,17 @@ CREATE TABLE photo (
 );
 CREATE INDEX photo_content ON photo (content);
 CREATE INDEX photo_folder ON photo (substr(path, 1, strpos(path, '/')));
+CREATE INDEX photo_taken ON photo (taken);
 CREATE INDEX photo_words ON photo USING gin (words);
 CREATE TABLE model (
-    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, fingerprint text NOT NULL UNIQUE, dimensions integer NOT NULL
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, fingerprint text NOT NULL UNIQUE, dimensions integer NOT NULL,
+    longest double precision -- length to which the index for dot products extends all vectors
 );
 CREATE TABLE feature (
     model integer NOT NULL REFERENCES model, content text COLLATE "C" NOT NULL, square smallint NOT NULL,
     squares smallint NOT NULL, unit boolean NOT NULL, vector halfvec NOT NULL, PRIMARY KEY (model, content, square)
 );
-ALTER TABLE feature ALTER vector SET STORAGE PLAIN;
+ALTER TABLE feature ALTER vector SET STORAGE PLAIN, ALTER vector SET STATISTICS 0;
 CREATE INDEX feature_unit ON feature (model, content) WHERE unit AND square = 0;
 CREATE TABLE failure (
     path text COLLATE "C" PRIMARY KEY, size bigint NOT NULL, mtime bigint NOT NULL, reason text NOT NULL

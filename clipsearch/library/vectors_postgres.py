@@ -1,6 +1,10 @@
 """The search for features in PostgreSQL with pgvector: exact, or through an HNSW index among many.
 
 An HNSW index only proposes candidates. They are scored again here, in fp32, so that both ways give the same scores.
+
+Dot products alone make a poor graph: the neighbours of all vectors are the long ones, and the others are not reached.
+So that index has all vectors extended to one length by one more number, which the target has as zero. This leaves the
+dot products as they are, and makes them an order by distance.
 """
 
 from __future__ import annotations
@@ -23,16 +27,23 @@ EXTRA_ROWS = 64  # candidates beyond the photos asked for, because one photo can
 MAX_EF_SEARCH = 1_000  # pgvector's own limit
 HEADER = 4  # bytes before a vector's numbers, as the server sends it
 GRAPH_BYTES = 500  # of a vector in an HNSW index, beside its numbers
-# Without iterative scans, a filter is applied to the first candidates only, and may leave none.
+# Without iterative scans, a filter is applied to the first candidates only, and may leave none. Without sorts, the
+# planner takes the index whatever it guesses; it does not know how many photos a filter leaves.
 OPTIONS = """
 SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan', 'relaxed_order', true),
-       set_config('hnsw.max_scan_tuples', %s, true)
+       set_config('hnsw.max_scan_tuples', %s, true), set_config('enable_sort', 'off', true)
 """
 # The candidates first, then the photos that show them: copies share their features.
+EXTENDED = "(vector || ARRAY[sqrt(greatest(0, {longest} ^ 2 - l2_norm(vector) ^ 2))]::float8[]::halfvec)"
+LONGEST = """
+UPDATE model SET longest = (SELECT round((%s * max(l2_norm(vector)))::numeric, 4) FROM feature WHERE model = %s)
+WHERE id = %s AND longest IS NULL
+"""
+SPARE = 1.05  # for vectors that are longer than those that were there when the index was built
 CANDIDATES = """
 SELECT photo.id, best.square, best.squares, best.content, best.vector FROM (
     SELECT content, square, squares, vector FROM feature
-    WHERE model = {model} {among} ORDER BY {vector} {operator} %s::halfvec({dimensions}) LIMIT {rows}
+    WHERE model = {model} {among} ORDER BY {vector} {operator} %s::halfvec LIMIT {rows}
 ) best LEFT JOIN photo ON photo.content = best.content {condition}
 """
 
@@ -43,7 +54,7 @@ class Vectors:
     def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
         self._lock = threading.Lock()
-        self._usable: set[str] = set()  # indexes that are complete
+        self._usable: dict[str, str] = {}  # indexes that are complete, with what they are on
         self._building: set[str] = set()
         self._large: set[int] = set()  # models with many features
         self._look_again: dict[object, float] = {}  # when to count a model's features, or to build an index, again
@@ -55,28 +66,28 @@ class Vectors:
         condition, parameters = where(filters)
         parameters = [encoded(one) if isinstance(one, str) else one for one in parameters]
         condition = condition.replace("?", "%s")
-        approximate = self._is_large(model) and self._passes_many(condition, parameters)
-        approximate = approximate and self._has_index(model, dimensions, cosine)
+        indexed = self._is_large(model) and self._passes_many(condition, parameters)
+        expression = self._expression(model, dimensions, cosine) if indexed else ""
         rows = count + EXTRA_ROWS
         while count:
             sql = CANDIDATES.format(
                 model=model,
-                dimensions=dimensions,
                 rows=rows,
-                # An HNSW index is on the vectors as they are written here, and exact searches write them otherwise.
-                vector=f"vector::halfvec({dimensions})" if approximate else "vector",
+                vector=expression or "vector",
                 operator="<=>" if cosine else "<#>",
                 among=f"AND EXISTS (SELECT 1 FROM photo WHERE photo.content = feature.content AND {condition})"
                 * bool(condition),
                 condition=f"AND {condition}" * bool(condition),
             )
-            text = f"[{','.join(map(str, target[0].tolist()))}]"
-            found = self._candidates(sql, [*parameters, text, *parameters], rows if approximate else 0)
+            numbers = [*target[0].tolist(), *([0] if expression and not cosine else [])]
+            text = f"[{','.join(map(str, numbers))}]"
+            found = self._candidates(sql, [*parameters, text, *parameters], rows if expression else 0)
             complete = len({(content, square) for _, square, _, content, _ in found}) < rows
             hits = _scored([row for row in found if row[0] is not None], target, count, cosine)
-            if len(hits) == count or (complete and not approximate):
+            if len(hits) == count or (complete and not expression):
                 return hits
-            approximate = approximate and not complete  # an index may have given up too early
+            if complete:
+                expression = ""  # the index may have given up too early
             rows *= 4
         return []
 
@@ -104,20 +115,25 @@ class Vectors:
         sql = f"SELECT count(*) FROM (SELECT FROM photo WHERE {condition} LIMIT %s) few"
         return self._database.all(sql, [*parameters, limits.EXACT_BELOW]) == [(limits.EXACT_BELOW,)]
 
-    def _has_index(self, model: int, dimensions: int, cosine: bool) -> bool:
-        """Whether a search can use an HNSW index. Begins to build it if it is not there."""
+    def _expression(self, model: int, dimensions: int, cosine: bool) -> str:
+        """What the HNSW index is on, or nothing if it is not there yet. Then somebody begins to build it."""
         name = f"feature_{model}_{'cosine' if cosine else 'ip'}"
+        if name not in self._usable and self._is_complete(name):
+            self._usable[name] = self._indexed(model, dimensions, cosine)
         if name in self._usable:
-            return True
-        if self._is_complete(name):
-            self._usable.add(name)
-            return True
+            return self._usable[name]
         with self._lock:
-            if name in self._building or not self._due(name, limits.RESCAN_PAUSE):
-                return False
-            self._building.add(name)
-        threading.Thread(target=self._build, args=(name, model, dimensions, cosine), name=name, daemon=True).start()
-        return False
+            if name not in self._building and self._due(name, limits.RESCAN_PAUSE):
+                self._building.add(name)
+                build = threading.Thread(target=self._build, args=(name, model, dimensions, cosine), daemon=True)
+                build.start()
+        return ""
+
+    def _indexed(self, model: int, dimensions: int, cosine: bool) -> str:
+        if cosine:
+            return f"(vector::halfvec({dimensions}))"
+        ((longest,),) = self._database.all("SELECT longest FROM model WHERE id = %s", [model])
+        return f"({EXTENDED.format(longest=longest)}::halfvec({dimensions + 1}))"
 
     def _due(self, what: object, pause: float) -> bool:
         now = time.monotonic()
@@ -142,11 +158,13 @@ class Vectors:
                 connection.execute(f"SET maintenance_work_mem = '{megabytes}MB'")
                 connection.execute("SET statement_timeout = 0")
                 connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # of a process that was killed
+                connection.execute(LONGEST, [SPARE, model, model])
                 connection.execute(
                     f"CREATE INDEX CONCURRENTLY {name} ON feature USING hnsw"
-                    f" ((vector::halfvec({dimensions})) halfvec_{'cosine' if cosine else 'ip'}_ops)"
+                    f" ({self._indexed(model, dimensions, cosine)} halfvec_{'cosine' if cosine else 'ip'}_ops)"
                     f" WHERE model = {model}"
                 )
+                connection.execute("ANALYZE photo, feature")
         except LibraryError as error:
             log.warning("Searches stay exact for now, and take longer: %s", error)
         finally:
