@@ -15,6 +15,7 @@ REPLIES_CACHED = 500  # pages of replies, about 30 kB each
 MAX_REPLY_BYTES = 8 * 2**20
 API_SECONDS = 10.0  # one call of the API, retry included
 API_CALLS = 64  # requests to the API at the same time: some may hang until their deadline
+SHARED_PAUSE = 30.0  # without the database that servers share replies through, after it was away
 QUOTA_HOUR = 3600.0  # the API counts requests by the hour
 LOW_QUOTA = 0.2  # the page says how many requests are left below this part of the hour's quota
 PROBE_PAUSE = 300.0  # between single requests that find out whether a used-up quota is back

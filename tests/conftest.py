@@ -12,6 +12,7 @@ from clipsearch.model.loader import DEMO_MODEL, Loading
 from clipsearch.search import load_model
 from clipsearch.settings import read_settings
 from clipsearch.sources.quota import forget_quotas
+from clipsearch.sources.shared import forget_shared
 from clipsearch.sources.unsplash import UnsplashSource
 from tests.support.models import write_model_for_all_words
 from tests.support.postgres import PostgresServer, postgres_server
@@ -42,6 +43,7 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(limits, "RETRY_PAUSE", 0.0)
     SingleFlightCache.clear_all()
     forget_quotas()
+    forget_shared()
 
 
 @pytest.fixture

@@ -36,4 +36,13 @@ INSERT INTO block SELECT generate_series(0, {BLOCKS - 1});
 CREATE TABLE revision (number bigint NOT NULL);
 INSERT INTO revision VALUES (0);
 """
-MIGRATIONS = (SCHEMA,)  # script n takes an index from version n to the next
+# What servers of the app know together of Unsplash; see `sources.shared`.
+UNSPLASH = """
+CREATE TABLE reply (name text PRIMARY KEY, expires timestamptz NOT NULL, body text);
+CREATE INDEX reply_expires ON reply (expires);
+CREATE TABLE quota (
+    name text PRIMARY KEY, allowed integer NOT NULL, remaining integer, used_up_until timestamptz NOT NULL,
+    next_probe timestamptz NOT NULL
+);
+"""
+MIGRATIONS = (SCHEMA, UNSPLASH)  # script n takes an index from version n to the next

@@ -117,7 +117,7 @@ class Vectors:
 
     def _expression(self, model: int, dimensions: int, cosine: bool) -> str:
         """What the HNSW index is on, or nothing if it is not there yet. Then somebody begins to build it."""
-        name = f"feature_{model}_{'cosine' if cosine else 'ip'}"
+        name = index_name(model, cosine)
         if name not in self._usable and self._is_complete(name):
             self._usable[name] = self._indexed(model, dimensions, cosine)
         if name in self._usable:
@@ -125,7 +125,9 @@ class Vectors:
         with self._lock:
             if name not in self._building and self._due(name, limits.RESCAN_PAUSE):
                 self._building.add(name)
-                build = threading.Thread(target=self._build, args=(name, model, dimensions, cosine), daemon=True)
+                build = threading.Thread(
+                    target=self._build, args=(name, model, dimensions, cosine), name=name, daemon=True
+                )
                 build.start()
         return ""
 
@@ -169,6 +171,11 @@ class Vectors:
             log.warning("Searches stay exact for now, and take longer: %s", error)
         finally:
             self._building.discard(name)
+
+
+def index_name(model: int, cosine: bool) -> str:
+    """What a model's HNSW index is called."""
+    return f"feature_{model}_{'cosine' if cosine else 'ip'}"
 
 
 def sent(features: np.ndarray) -> list[bytes]:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -30,10 +30,11 @@ FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", 
 class PostgresServer:
     """A server that can be stopped and started. It listens on 127.0.0.1, and asks for a password."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
         self.port = free_port()
         self._data = folder / "data"
         self._folder = folder
+        self._settings = FAST | dict(settings)
         self._numbers = count()
         self._run(
             "initdb", "--auth=scram-sha-256", "--encoding=utf8", "--locale=C.UTF-8", "-U", "app", *self._password()
@@ -62,7 +63,8 @@ class PostgresServer:
             raise RuntimeError(f"{program} failed:\n{log.read_text()}")
 
     def start(self) -> None:
-        settings = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": ""} | FAST
+        settings = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": ""}
+        settings |= self._settings
         options = " ".join(f"-c {name}={value or chr(39) * 2}" for name, value in settings.items())
         self._run("pg_ctl", "-w", "-l", str(self._folder / "server.log"), "-o", options, "start")
 
@@ -88,14 +90,14 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
-    """A server that runs, in a temporary folder."""
+def postgres_server(settings: Mapping[str, str] | None = None) -> Iterator[PostgresServer]:
+    """A server that runs with these settings, in a temporary folder."""
     folder = Path(tempfile.mkdtemp(prefix="postgres-"))
     if os.name == "posix" and os.geteuid() == 0:
         ensure_user_exists("pgserver")
         shutil.chown(folder, "pgserver", "pgserver")
     try:
-        server = PostgresServer(folder)
+        server = PostgresServer(folder, settings or {})
         server.start()
         try:
             yield server
