@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from clipsearch import limits
-from clipsearch.library.records import LibraryError
+from clipsearch.library.records import LibraryError, UnreachableError
 from clipsearch.library.schema_postgres import MIGRATIONS
 
 try:
@@ -22,8 +23,10 @@ except ImportError as error:
         "An index in PostgreSQL needs another package. Please run: pip install -r requirements-postgres.txt"
     ) from error
 
+# Failures are told in sentences of this app; the pool would log each attempt.
+logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+
 MIGRATION_LOCK = 0x434C4950  # "CLIP"; of several processes one makes the tables
-TRIES = 5  # of a transaction that gets into another one's way
 CONNECTION = {
     "connect_timeout": 3,
     "application_name": "clipsearch",
@@ -64,35 +67,45 @@ class PostgresDatabase:
         """Turn PostgreSQL's errors into sentences."""
         try:
             yield
-        except PoolTimeout:
-            raise LibraryError(self._note_lost()) from None
+        except psycopg.OperationalError as error:
+            raise UnreachableError(_sentence(self._place, error)) from error
         except psycopg.Error as error:
             raise LibraryError(_sentence(self._place, error)) from error
-
-    def _note_lost(self) -> str:
-        """Why there is no connection; the pool does not tell. Visitors who come next do not wait for that again."""
-        try:
-            psycopg.connect(self._url, **self._options).close()  # type: ignore[arg-type]
-            sentence = f"The index in {self._place} is busy. Please try again."
-        except psycopg.Error as error:
-            sentence = _sentence(self._place, error)
-        self._lost = (time.monotonic() + limits.REFRESH_PAUSE, sentence)
-        return sentence
 
     @contextmanager
     def connected(self) -> Iterator[psycopg.Connection[Any]]:
         """A connection for one thread and one transaction."""
+        if not self._ready:
+            with self._lock:
+                self._pool.open()
+                if not self._ready:
+                    with self._pooled() as connection:
+                        self._migrate(connection)
+                    self._ready = True
+        with self._pooled() as connection:
+            yield connection
+
+    @contextmanager
+    def _pooled(self) -> Iterator[psycopg.Connection[Any]]:
+        """One of the pool's connections. For a while nobody waits again for a server that did not answer."""
         until, sentence = self._lost
         if time.monotonic() < until:
-            raise LibraryError(sentence)
-        with self._lock:
-            self._pool.open()
-            if not self._ready:
-                with self._pool.connection() as connection:
-                    self._migrate(connection)
-                self._ready = True
-        with self._pool.connection() as connection:
-            yield connection
+            raise UnreachableError(sentence)
+        try:
+            with self._pool.connection() as connection:
+                yield connection
+        except PoolTimeout:
+            sentence = self._reason()
+            self._lost = (time.monotonic() + limits.REFRESH_PAUSE, sentence)
+            raise UnreachableError(sentence) from None
+
+    def _reason(self) -> str:
+        """Why there is no connection; the pool does not tell."""
+        try:
+            psycopg.connect(self._url, **self._options).close()  # type: ignore[arg-type]
+        except psycopg.Error as error:
+            return _sentence(self._place, error)
+        return f"The index in {self._place} is busy. Please try again."
 
     def _migrate(self, connection: psycopg.Connection[Any]) -> None:
         """Bring the tables to the current version. A server that only reads is left alone if they are there."""

@@ -16,6 +16,10 @@ class LibraryError(Exception):
     """The library or its index cannot be used. The text is one sentence with the remedy."""
 
 
+class UnreachableError(LibraryError):
+    """The server that has the index cannot be reached now."""
+
+
 class UnreadError(PhotoError):
     """A photo cannot be read now, and perhaps next time."""
 

@@ -16,7 +16,7 @@ from clipsearch.errors import SearchError
 from clipsearch.library.datasets import Dataset, is_dataset
 from clipsearch.library.folder import Folder
 from clipsearch.library.indexer import Indexer, Library, Progress
-from clipsearch.library.records import LibraryError, Status
+from clipsearch.library.records import LibraryError, Status, UnreachableError
 from clipsearch.library.store import Store, default_index, is_on_server, open_store
 from clipsearch.model.loader import Loading
 from clipsearch.model.weights import fingerprint
@@ -73,6 +73,7 @@ class LibraryService(StoredLibrary):
         self._load = load
         self._look_now = threading.Event()
         self._looking = True
+        self._waiting = False  # for another process, or for the server that has the index
         self._refreshed = 0.0
         threading.Thread(target=self._run, name="library", daemon=True).start()
 
@@ -83,7 +84,7 @@ class LibraryService(StoredLibrary):
     @property
     def changing(self) -> bool:
         """Whether the index is growing, or is about to."""
-        return self._looking or self._look_now.is_set() or self.problem == LOCKED_ELSEWHERE
+        return self._looking or self._look_now.is_set() or self._waiting
 
     def look_again(self) -> None:
         """Look over the library now rather than at the next turn."""
@@ -91,24 +92,32 @@ class LibraryService(StoredLibrary):
 
     def _run(self) -> None:
         while True:
+            waiting = False
             try:
                 self._index()
                 self.problem = ""
                 self.looked.set()
             except Timeout:
-                self.problem = LOCKED_ELSEWHERE
+                self.problem, waiting = LOCKED_ELSEWHERE, True
+            except UnreachableError as error:
+                self.problem, waiting = str(error), True
             except (LibraryError, SearchError) as error:
                 self.problem = str(error)
             except Exception:
                 log.exception("The library cannot be indexed")
                 self.problem = "The library could not be indexed; the log has the details."
             self.progress = None
+            self._waiting = waiting
             self._looking = False
-            self._look_now.wait(limits.RESCAN_PAUSE if self.problem != LOCKED_ELSEWHERE else limits.REFRESH_PAUSE)
+            self._look_now.wait(limits.REFRESH_PAUSE if waiting else limits.RESCAN_PAUSE)
             self._looking = True
             self._look_now.clear()
 
     def _index(self) -> None:
+        if is_on_server(self.settings.library_index) and not self.library.root.is_dir():
+            raise LibraryError(
+                f"This server does not have the photos in {self.library.root}: they are found, but not shown."
+            )
         self.store.refresh(self._fingerprint)
         with indexing(self.settings):
             Indexer(self.library, self.store, self._fingerprint, lambda: self._load().model.result(), self._note).run()
