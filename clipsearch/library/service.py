@@ -92,26 +92,29 @@ class LibraryService(StoredLibrary):
 
     def _run(self) -> None:
         while True:
-            waiting = False
-            try:
-                self._index()
-                self.problem = ""
+            problem, waiting = self._look()
+            self._waiting = waiting  # before the problem is told
+            self.problem = problem
+            if not problem:
                 self.looked.set()
-            except Timeout:
-                self.problem, waiting = LOCKED_ELSEWHERE, True
-            except UnreachableError as error:
-                self.problem, waiting = str(error), True
-            except (LibraryError, SearchError) as error:
-                self.problem = str(error)
-            except Exception:
-                log.exception("The library cannot be indexed")
-                self.problem = "The library could not be indexed; the log has the details."
             self.progress = None
-            self._waiting = waiting
             self._looking = False
             self._look_now.wait(limits.REFRESH_PAUSE if waiting else limits.RESCAN_PAUSE)
             self._looking = True
             self._look_now.clear()
+
+    def _look(self) -> tuple[str, bool]:
+        """Look over the library. Returns what keeps the index from growing, and whether that may soon be over."""
+        try:
+            self._index()
+        except Timeout:
+            return LOCKED_ELSEWHERE, True
+        except (LibraryError, SearchError) as error:
+            return str(error), isinstance(error, UnreachableError)
+        except Exception:
+            log.exception("The library cannot be indexed")
+            return "The library could not be indexed; the log has the details.", False
+        return "", False
 
     def _index(self) -> None:
         if is_on_server(self.settings.library_index) and not self.library.root.is_dir():
