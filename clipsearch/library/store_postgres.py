@@ -71,7 +71,6 @@ class PostgresStore:
             cursor.execute("DELETE FROM photo WHERE path = ANY(%s)", [[encoded(path) for path in changes.removed]])
             self._write_photos(cursor, changes.photos)
             self._write_features(cursor, changes.features, fingerprint)
-            # In one order, so that two indexers do not wait for each other.
             failed = sorted({encoded(entry.path): (entry, encoded(reason)) for entry, reason in changes.failed}.items())
             gone = [*(encoded(path) for path in changes.removed), *(encoded(entry.path) for _, entry in changes.moved)]
             gone += [encoded(entry.path) for entry, _, _ in changes.photos]
@@ -102,16 +101,18 @@ class PostgresStore:
     def _write_photos(self, cursor: psycopg.Cursor[Any], photos: Sequence[tuple[Entry, str, Details]]) -> None:
         if not photos:
             return
-        rows = sorted(
-            [
+        rows = {
+            entry.path: [
                 *(encoded(value) if isinstance(value, str) else value for value in values(entry, content, details)),
                 tsvector([entry.path, details.title, details.description, details.keywords]),
             ]
             for entry, content, details in photos
-        )
+        }
+        # In one order, so that two indexers do not wait for each other; as columns, which takes a tenth of the time.
+        columns = [list(column) for column in zip(*sorted(rows.values()), strict=True)]
         # A photo with other content gets another id, by which caches tell it apart.
-        cursor.executemany("DELETE FROM photo WHERE path = %s AND content != %s", [(row[0], row[3]) for row in rows])
-        cursor.executemany(_UPSERT, rows)
+        cursor.execute(_REPLACED, [columns[COLUMNS.index("path")], columns[COLUMNS.index("content")]])
+        cursor.execute(_UPSERT, columns)
 
     def _write_features(self, cursor: psycopg.Cursor[Any], features: dict[str, np.ndarray], fingerprint: str) -> None:
         if not features:
@@ -129,13 +130,15 @@ class PostgresStore:
         contents = sorted(features)
         written = [encoded(content) for content in contents]
         cursor.execute("DELETE FROM feature WHERE model = %s AND content = ANY(%s)", [model, written])
+        together = np.concatenate([features[content] for content in contents]).astype(np.float16)
+        units = abs(np.linalg.norm(together.astype(np.float32), axis=1) - 1) < UNIT_TOLERANCE
+        vectors = zip(units.tolist(), sent(together), strict=True)
         with cursor.copy(_COPY) as copy:
             copy.set_types(["int4", "text", "int2", "int2", "bool", "bytea"])
             for content, name in zip(contents, written, strict=True):
-                vectors = features[content].astype(np.float16)
-                units = abs(np.linalg.norm(vectors.astype(np.float32), axis=1) - 1) < UNIT_TOLERANCE
-                for square, vector in enumerate(sent(vectors)):
-                    copy.write_row((model, name, square, len(vectors), bool(units[square]), vector))
+                squares = len(features[content])
+                for square in range(squares):
+                    copy.write_row((model, name, square, squares, *next(vectors)))
 
     def nearest(
         self, target: np.ndarray, fingerprint: str, count: int, cosine: bool = False, filters: Filters | None = None
@@ -225,10 +228,19 @@ _FAILED = (
     " DO UPDATE SET size = excluded.size, mtime = excluded.mtime, reason = excluded.reason"
 )
 _MOVED = "UPDATE photo SET path = %s, size = %s, mtime = %s WHERE path = %s RETURNING id, title, description, keywords"
-_UPSERT = (
-    f"INSERT INTO photo ({', '.join(COLUMNS)}, words) VALUES ({', '.join(['%s'] * (len(COLUMNS) + 1))})"
-    " ON CONFLICT (path) DO UPDATE SET size = excluded.size, mtime = excluded.mtime"
+_REPLACED = """
+DELETE FROM photo USING unnest(%s::text[], %s::text[]) AS new (path, content)
+WHERE photo.path = new.path AND photo.content != new.content
+"""
+_TYPES = ", ".join(
+    f"%s::{'bigint' if column in ('size', 'mtime') else 'integer' if column in ('width', 'height') else 'text'}[]"
+    for column in (*COLUMNS, "words")
 )
+_UPSERT = f"""
+INSERT INTO photo ({", ".join(COLUMNS)}, words)
+SELECT {", ".join(COLUMNS)}, words::tsvector FROM unnest({_TYPES}) AS new ({", ".join(COLUMNS)}, words)
+ON CONFLICT (path) DO UPDATE SET size = excluded.size, mtime = excluded.mtime
+"""
 _FEATURES = """
 SELECT vector FROM photo JOIN feature ON feature.content = photo.content JOIN model ON model.id = feature.model
 WHERE fingerprint = %s AND photo.id = %s ORDER BY square

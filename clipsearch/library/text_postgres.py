@@ -21,6 +21,8 @@ MAX_WORDS = 16_000  # of one photo, all of which have a position
 
 def encoded(text: str) -> str:
     """A text that PostgreSQL can hold: without NUL and halves of surrogate pairs."""
+    if not _ODD.search(text):
+        return text
     return _ODD.sub(lambda match: r"\\" if match[0] == "\\" else f"\\u{ord(match[0]):04x}", text)
 
 
@@ -34,7 +36,8 @@ def decoded(text: str) -> str:
 def _lexemes(text: str) -> list[str]:
     """Stems of a text's words, without accents; an underscore separates too."""
     plain = unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", text.lower())))
-    return [stem(word)[:MAX_WORD] for word in WORD.findall(plain.replace("_", " "))]
+    # A number has no ending, and every file has another one.
+    return [(stem(word) if word.isalpha() else word)[:MAX_WORD] for word in WORD.findall(plain.replace("_", " "))]
 
 
 def tsvector(texts: Iterable[str]) -> str:
