@@ -24,14 +24,14 @@ from clipsearch.library.text_postgres import encoded
 log = logging.getLogger(__name__)
 
 EXTRA_ROWS = 64  # candidates beyond the photos asked for, because one photo can have several rows
-MAX_EF_SEARCH = 1_000  # pgvector's own limit
 HEADER = 4  # bytes before a vector's numbers, as the server sends it
 GRAPH_BYTES = 500  # of a vector in an HNSW index, beside its numbers
 # Without iterative scans, a filter is applied to the first candidates only, and may leave none. Without sorts, the
 # planner takes the index whatever it guesses; it does not know how many photos a filter leaves.
 OPTIONS = """
 SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan', 'relaxed_order', true),
-       set_config('hnsw.max_scan_tuples', %s, true), set_config('enable_sort', 'off', true)
+       set_config('hnsw.max_scan_tuples', %s, true), set_config('hnsw.scan_mem_multiplier', '8', true),
+       set_config('enable_sort', 'off', true)
 """
 # The candidates first, then the photos that show them: copies share their features.
 EXTENDED = "(vector || ARRAY[sqrt(greatest(0, {longest} ^ 2 - l2_norm(vector) ^ 2))]::float8[]::halfvec)"
@@ -40,10 +40,14 @@ UPDATE model SET longest = (SELECT round((%s * max(l2_norm(vector)))::numeric, 4
 WHERE id = %s AND longest IS NULL
 """
 SPARE = 1.05  # for vectors that are longer than those that were there when the index was built
+ALL = "feature WHERE model = {model} {among}"
+NEAR = """(
+    SELECT content, square, squares, vector FROM feature
+    WHERE model = {model} {among} ORDER BY {indexed} {operator} %s::halfvec LIMIT {reach}
+) near"""
 CANDIDATES = """
 SELECT photo.id, best.square, best.squares, best.content, best.vector FROM (
-    SELECT content, square, squares, vector FROM feature
-    WHERE model = {model} {among} ORDER BY {vector} {operator} %s::halfvec LIMIT {rows}
+    SELECT content, square, squares, vector FROM {near} ORDER BY vector {operator} %s::halfvec LIMIT {rows}
 ) best LEFT JOIN photo ON photo.content = best.content {condition}
 """
 
@@ -70,18 +74,23 @@ class Vectors:
         expression = self._expression(model, dimensions, cosine) if indexed else ""
         rows = count + EXTRA_ROWS
         while count:
-            sql = CANDIDATES.format(
+            text, extended = (_text([*target[0].tolist(), *more]) for more in ([], [] if cosine else [0]))
+            near = (NEAR if expression else ALL).format(
                 model=model,
-                rows=rows,
-                vector=expression or "vector",
-                operator="<=>" if cosine else "<#>",
                 among=f"AND EXISTS (SELECT 1 FROM photo WHERE photo.content = feature.content AND {condition})"
                 * bool(condition),
+                indexed=expression,
+                operator="<=>" if cosine else "<#>",
+                reach=max(rows, limits.HNSW_REACH),
+            )
+            sql = CANDIDATES.format(
+                near=near,
+                operator="<=>" if cosine else "<#>",
+                rows=rows,
                 condition=f"AND {condition}" * bool(condition),
             )
-            numbers = [*target[0].tolist(), *([0] if expression and not cosine else [])]
-            text = f"[{','.join(map(str, numbers))}]"
-            found = self._candidates(sql, [*parameters, text, *parameters], rows if expression else 0)
+            targets = [extended, text] if expression else [text]
+            found = self._candidates(sql, [*parameters, *targets, *parameters], bool(expression))
             complete = len({(content, square) for _, square, _, content, _ in found}) < rows
             hits = _scored([row for row in found if row[0] is not None], target, count, cosine)
             if len(hits) == count or (complete and not expression):
@@ -91,13 +100,10 @@ class Vectors:
             rows *= 4
         return []
 
-    def _candidates(
-        self, sql: str, parameters: list[object], approximately: int
-    ) -> list[tuple[int, int, int, str, bytes]]:
+    def _candidates(self, sql: str, parameters: list[object], indexed: bool) -> list[tuple[int, int, int, str, bytes]]:
         with self._database.failures(), self._database.transaction() as cursor:
-            if approximately:
-                wanted = min(MAX_EF_SEARCH, max(approximately, limits.HNSW_SEARCH))
-                cursor.execute(OPTIONS, [str(wanted), str(limits.HNSW_VISITS)])
+            if indexed:
+                cursor.execute(OPTIONS, [str(limits.HNSW_SEARCH), str(limits.HNSW_VISITS)])
             return cursor.execute(sql, parameters, binary=True).fetchall()
 
     def _is_large(self, model: int) -> bool:
@@ -164,7 +170,7 @@ class Vectors:
                 connection.execute(
                     f"CREATE INDEX CONCURRENTLY {name} ON feature USING hnsw"
                     f" ({self._indexed(model, dimensions, cosine)} halfvec_{'cosine' if cosine else 'ip'}_ops)"
-                    f" WHERE model = {model}"
+                    f" WITH (m = {limits.HNSW_LINKS}, ef_construction = {limits.HNSW_BUILDING}) WHERE model = {model}"
                 )
                 connection.execute("ANALYZE photo, feature")
         except LibraryError as error:
@@ -176,6 +182,10 @@ class Vectors:
 def index_name(model: int, cosine: bool) -> str:
     """What a model's HNSW index is called."""
     return f"feature_{model}_{'cosine' if cosine else 'ip'}"
+
+
+def _text(numbers: list[float]) -> str:
+    return f"[{','.join(map(str, numbers))}]"
 
 
 def sent(features: np.ndarray) -> list[bytes]:
