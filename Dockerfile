@@ -5,9 +5,9 @@ ENV PYTHONUNBUFFERED=1 CLIP_CACHE=/weights
 
 RUN useradd --create-home --uid 1000 app && mkdir /weights && chown app /weights
 WORKDIR /app
-COPY requirements.txt .
+COPY requirements.txt requirements-postgres.txt ./
 # PyTorch's own index has the small CPU build, 200 MB instead of 5 GB.
-RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu -r requirements.txt
+RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu -r requirements.txt -r requirements-postgres.txt
 COPY streamlitapp.py streamlitcliputils.py ./
 COPY clipsearch clipsearch
 COPY demo demo

@@ -22,7 +22,7 @@ from clipsearch.errors import SearchError
 from clipsearch.library.datasets import Dataset, import_published
 from clipsearch.library.indexer import Indexer, Library, Progress
 from clipsearch.library.records import LibraryError
-from clipsearch.library.service import StoredLibrary, lock_of, open_library
+from clipsearch.library.service import StoredLibrary, indexing, open_library
 from clipsearch.library.store import Store, open_store
 from clipsearch.model.loader import Loading, models
 from clipsearch.model.weights import fingerprint
@@ -83,7 +83,7 @@ def index(options: argparse.Namespace) -> None:
     """Bring the index up to date. Raises LibraryError, SearchError, Timeout."""
     settings = settings_for(options)
     library, store = open_library(settings), open_store(settings.library_index, Path(settings.photo_library))
-    with lock_of(settings).acquire(blocking=False):
+    with indexing(settings):
         if options.features:
             result = take_published(options, settings, library, store)
             print(json.dumps(result) if options.json else in_words(result))

@@ -23,7 +23,8 @@ class Settings:
     clip_device: str
     clip_precision: str
     photo_library: str = ""  # a folder; empty: no library
-    library_index: str = ""  # where its index is; empty: the default
+    # Where its index is, perhaps with a password; empty: the default.
+    library_index: str = field(default="", repr=False)
 
 
 def read_settings() -> Settings:

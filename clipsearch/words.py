@@ -28,17 +28,19 @@ def without_words(text: str, words: Collection[str]) -> str:
     return WORD.sub(lambda match: "" if match[0].lower() in words else match[0], text)
 
 
-@lru_cache(maxsize=4096)
-def _stem(word: str) -> str:
+@lru_cache(maxsize=65_536)
+def stem(word: str) -> str:
+    """What a word has in common with its other forms: "cat" for "cats"."""
     import snowballstemmer  # it imports all of its languages, for which the first paint does not wait
 
-    stem: str = snowballstemmer.stemmer("english").stemWord(word)  # one of its own: a stemmer works for one thread only
-    return stem
+    # One of its own for each word: a stemmer keeps the word in itself, and so serves one thread at a time.
+    found: str = snowballstemmer.stemmer("english").stemWord(word)
+    return found
 
 
 def stems(text: str) -> set[str]:
     """The stems of a text's content words: "two cats" and "a cat" share one."""
-    return {_stem(word) for word in content_words(text)}
+    return {stem(word) for word in content_words(text)}
 
 
 def is_latin(text: str) -> bool:

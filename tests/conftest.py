@@ -12,8 +12,10 @@ from clipsearch.model.loader import DEMO_MODEL, Loading
 from clipsearch.search import load_model
 from clipsearch.settings import read_settings
 from clipsearch.sources.quota import forget_quotas
+from clipsearch.sources.shared import forget_shared
 from clipsearch.sources.unsplash import UnsplashSource
 from tests.support.models import write_model_for_all_words
+from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.searches import PATIENCE, Passes
 from tests.support.servers import ROOT, SETTINGS
 from tests.support.standin import StandIn
@@ -25,6 +27,13 @@ def shared_standin() -> Iterator[StandIn]:
         yield standin
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for the tests that need one."""
+    with postgres_server() as server:
+        yield server
+
+
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No settings from the developer's environment, no secrets file, nothing cached by an earlier test, no pauses."""
@@ -34,6 +43,7 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(limits, "RETRY_PAUSE", 0.0)
     SingleFlightCache.clear_all()
     forget_quotas()
+    forget_shared()
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,7 +25,7 @@ from clipsearch.errors import ModelError, PhotoError
 from clipsearch.images import squares
 from clipsearch.images.sandbox import open_stranger
 from clipsearch.library.disks import as_failures, is_below, missing_disks
-from clipsearch.library.records import NEVER, Changes, Details, Entry, LibraryError, UnreadError
+from clipsearch.library.records import NEVER, Block, Changes, Details, Entry, LibraryError, UnreadError
 from clipsearch.library.store import Store
 from clipsearch.model.encode import Model
 
@@ -182,45 +183,68 @@ class Indexer:
         return is_below(path, self._library.unreadable) or is_below(path, self._missing_disks)
 
     def _index(self, new: list[Entry]) -> None:
-        """Read and encode photos, and write each batch before the next one begins."""
-        waiting = deque(new)
+        """Read and encode photos, as far as no other indexer does."""
         model = self._load()
         lane = batcher.lane(model, background=True)
+        with (
+            ThreadPoolExecutor(self._library.readers, "index") as readers,
+            closing(self._store.blocks(new, self._fingerprint)) as blocks,
+        ):
+            for block in blocks:
+                self._index_block(block, model.resolution, lane, readers)
+                if self._stopped():
+                    break
+
+    def _index_block(self, block: Block, resolution: int, lane: Lane, readers: Executor) -> None:
+        """Read and encode photos, and write each batch before the next one begins."""
+        waiting = deque(block.entries)
         reading: dict[Future[_Read], Entry] = {}
         ready: deque[_Read] = deque()  # each content once
         same: dict[str, list[_Read]] = {}  # content that is ready or in CLIP -> the photos that have it
         encoding: dict[Future[np.ndarray], str] = {}  # one batch
-        with ThreadPoolExecutor(self._library.readers, "index") as readers:
-            try:
-                while (waiting or reading or ready or encoding) and not self._stopped():
-                    while waiting and len(reading) + len(ready) < limits.INDEX_AHEAD:
-                        entry = waiting.popleft()
-                        reading[readers.submit(self._read, entry, model.resolution)] = entry
-                    if not encoding:
-                        encoding = self._submit(ready, lane)
-                    pending: list[Future[Any]] = [*reading, *encoding]
-                    done, _ = wait(pending, limits.HEARTBEAT, FIRST_COMPLETED)
-                    changes = Changes()
-                    for future in done:
-                        if future in reading:
-                            self._take_read(future, reading.pop(future), ready, same, changes)
-                        else:
-                            self._take_encoded(future, same.pop(encoding.pop(future)), changes)
-                    self._write(changes)
-            finally:
-                unfinished: list[Future[Any]] = [*reading, *encoding]
-                for one in unfinished:
-                    one.cancel()
+        try:
+            while (waiting or reading or ready or encoding) and not self._stopped():
+                while waiting and len(reading) + len(ready) < limits.INDEX_AHEAD:
+                    entry = waiting.popleft()
+                    reading[readers.submit(self._read, entry, resolution)] = entry
+                changes = Changes()
+                if ready and not encoding:
+                    encoding = self._submit(ready, same, block, lane, changes)
+                pending: list[Future[Any]] = [*reading, *encoding]
+                done, _ = wait(pending, limits.HEARTBEAT, FIRST_COMPLETED)
+                for future in done:
+                    if future in reading:
+                        self._take_read(future, reading.pop(future), ready, same, changes)
+                    else:
+                        self._take_encoded(future, same.pop(encoding.pop(future)), changes)
+                if ready and not (pending or changes):
+                    time.sleep(limits.HEARTBEAT)  # other indexers encode what is ready here
+                self._write(changes)
+        finally:
+            unfinished: list[Future[Any]] = [*reading, *encoding]
+            for one in unfinished:
+                one.cancel()
 
-    def _submit(self, ready: deque[_Read], lane: Lane) -> dict[Future[np.ndarray], str]:
-        """Hand one batch to CLIP."""
-        batch: dict[Future[np.ndarray], str] = {}
+    def _submit(
+        self, ready: deque[_Read], same: dict[str, list[_Read]], block: Block, lane: Lane, changes: Changes
+    ) -> dict[Future[np.ndarray], str]:
+        """Hand one batch to CLIP. What other indexers have encoded is taken from the index."""
+        chosen: list[_Read] = []
         room = limits.MAX_BATCH
         while ready and ready[0].pixels is not None and len(ready[0].pixels) <= room:
-            photo = ready.popleft()
-            assert photo.pixels is not None
-            room -= len(photo.pixels)
-            batch[lane.submit(photo.pixels)] = photo.content
+            room -= len(ready[0].pixels)
+            chosen.append(ready.popleft())
+        mine, encoded = block.claim([photo.content for photo in chosen])
+        batch: dict[Future[np.ndarray], str] = {}
+        for photo in chosen:
+            if photo.content in mine and photo.pixels is not None:
+                batch[lane.submit(photo.pixels)] = photo.content
+            elif photo.content in encoded:
+                self._encoded.add(photo.content)
+                for one in same.pop(photo.content):
+                    self._place(one, changes)
+            else:
+                ready.append(photo)
         return batch
 
     def _take_read(

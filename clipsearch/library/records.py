@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +14,10 @@ NEVER = -1  # size of a file that is to be tried again whether it changes or not
 
 class LibraryError(Exception):
     """The library or its index cannot be used. The text is one sentence with the remedy."""
+
+
+class UnreachableError(LibraryError):
+    """The server that has the index cannot be reached now."""
 
 
 class UnreadError(PhotoError):
@@ -93,6 +98,20 @@ class Changes:
     def __bool__(self) -> bool:
         parts = (self.photos, self.features, self.moved, self.removed, self.failed)
         return any(parts) or self.mounts is not None
+
+
+@dataclass(slots=True)
+class Block:
+    """Photos that one indexer works on, while others may work on other blocks of the same library."""
+
+    entries: list[Entry]
+
+    def claim(self, contents: Iterable[str]) -> tuple[set[str], set[str]]:
+        """Which contents this indexer is to encode now, and which others have encoded meanwhile.
+
+        Others are encoding the rest, or have died in doing so: ask again.
+        """
+        return set(contents), set()
 
 
 @dataclass(frozen=True, slots=True)

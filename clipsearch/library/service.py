@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -15,8 +16,8 @@ from clipsearch.errors import SearchError
 from clipsearch.library.datasets import Dataset, is_dataset
 from clipsearch.library.folder import Folder
 from clipsearch.library.indexer import Indexer, Library, Progress
-from clipsearch.library.records import LibraryError, Status
-from clipsearch.library.store import Store, default_index, open_store
+from clipsearch.library.records import LibraryError, Status, UnreachableError
+from clipsearch.library.store import Store, default_index, is_on_server, open_store
 from clipsearch.model.loader import Loading
 from clipsearch.model.weights import fingerprint
 from clipsearch.settings import Settings
@@ -27,11 +28,22 @@ LOCKED_ELSEWHERE = "Another process is indexing this library; its photos appear 
 
 
 def open_library(settings: Settings) -> Library:
-    """The library in the settings. Raises LibraryError."""
+    """The library in the settings. Raises LibraryError.
+
+    A server of the app that shares an index need not have the photos: it searches, and shows what it can.
+    """
     root = Path(settings.photo_library).expanduser()
-    if not root.is_dir():
+    if not root.is_dir() and not is_on_server(settings.library_index):
         raise LibraryError(f"There is no folder {root}. Please set PHOTO_LIBRARY to a folder of photos.")
     return Dataset(root, settings) if is_dataset(root) else Folder(root)
+
+
+def indexing(settings: Settings) -> AbstractContextManager[object]:
+    """What this process holds while it indexes. Raises Timeout while another one writes to the same file.
+
+    On a server, indexers share the work.
+    """
+    return nullcontext() if is_on_server(settings.library_index) else lock_of(settings).acquire(blocking=False)
 
 
 def lock_of(settings: Settings) -> FileLock:
@@ -61,6 +73,7 @@ class LibraryService(StoredLibrary):
         self._load = load
         self._look_now = threading.Event()
         self._looking = True
+        self._waiting = False  # for another process, or for the server that has the index
         self._refreshed = 0.0
         threading.Thread(target=self._run, name="library", daemon=True).start()
 
@@ -71,7 +84,7 @@ class LibraryService(StoredLibrary):
     @property
     def changing(self) -> bool:
         """Whether the index is growing, or is about to."""
-        return self._looking or self._look_now.is_set() or self.problem == LOCKED_ELSEWHERE
+        return self._looking or self._look_now.is_set() or self._waiting
 
     def look_again(self) -> None:
         """Look over the library now rather than at the next turn."""
@@ -79,26 +92,37 @@ class LibraryService(StoredLibrary):
 
     def _run(self) -> None:
         while True:
-            try:
-                self._index()
-                self.problem = ""
+            problem, waiting = self._look()
+            self._waiting = waiting  # before the problem is told
+            self.problem = problem
+            if not problem:
                 self.looked.set()
-            except Timeout:
-                self.problem = LOCKED_ELSEWHERE
-            except (LibraryError, SearchError) as error:
-                self.problem = str(error)
-            except Exception:
-                log.exception("The library cannot be indexed")
-                self.problem = "The library could not be indexed; the log has the details."
             self.progress = None
             self._looking = False
-            self._look_now.wait(limits.RESCAN_PAUSE if self.problem != LOCKED_ELSEWHERE else limits.REFRESH_PAUSE)
+            self._look_now.wait(limits.REFRESH_PAUSE if waiting else limits.RESCAN_PAUSE)
             self._looking = True
             self._look_now.clear()
 
+    def _look(self) -> tuple[str, bool]:
+        """Look over the library. Returns what keeps the index from growing, and whether that may soon be over."""
+        try:
+            self._index()
+        except Timeout:
+            return LOCKED_ELSEWHERE, True
+        except (LibraryError, SearchError) as error:
+            return str(error), isinstance(error, UnreachableError)
+        except Exception:
+            log.exception("The library cannot be indexed")
+            return "The library could not be indexed; the log has the details.", False
+        return "", False
+
     def _index(self) -> None:
+        if is_on_server(self.settings.library_index) and not self.library.root.is_dir():
+            raise LibraryError(
+                f"This server does not have the photos in {self.library.root}: they are found, but not shown."
+            )
         self.store.refresh(self._fingerprint)
-        with lock_of(self.settings).acquire(blocking=False):
+        with indexing(self.settings):
             Indexer(self.library, self.store, self._fingerprint, lambda: self._load().model.result(), self._note).run()
         self.store.refresh(self._fingerprint)
 

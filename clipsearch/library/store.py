@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from clipsearch.library.records import Changes, Filters, Hit, Photo, Status
+from clipsearch.library.records import Block, Changes, Entry, Filters, Hit, Photo, Status
 
 INDEXES = "~/.cache/clipsearch"  # where indexes are kept unless LIBRARY_INDEX says otherwise
 
@@ -26,6 +26,12 @@ class Store(Protocol):
 
     def encoded(self, fingerprint: str) -> set[str]:
         """The contents that have features of a model."""
+
+    def blocks(self, entries: list[Entry], fingerprint: str) -> Generator[Block]:
+        """The entries in blocks, each for one indexer, which has it until it asks for the next one.
+
+        What other indexers have done is left out. A block without entries means that others have the rest.
+        """
 
     def apply(self, changes: Changes, fingerprint: str) -> None:
         """Write changes, all of them or none."""
@@ -67,8 +73,17 @@ def default_index(root: Path) -> Path:
     return Path(INDEXES).expanduser() / f"{root.name or 'library'}-{digest}.sqlite"
 
 
+def is_on_server(index: str) -> bool:
+    """Whether the setting LIBRARY_INDEX names a database server rather than a file."""
+    return index.startswith(("postgresql://", "postgres://"))
+
+
 def open_store(index: str, root: Path) -> Store:
-    """The index at a path, or the default one of the library."""
+    """The index on a server, at a path, or the default one of the library. Raises LibraryError."""
+    if is_on_server(index):
+        from clipsearch.library.store_postgres import PostgresStore
+
+        return PostgresStore(index)
     from clipsearch.library.store_sqlite import SQLiteStore
 
     return SQLiteStore(Path(index).expanduser() if index else default_index(root))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from clipsearch.library.database import Database
 from clipsearch.library.matrix import Matrix
-from clipsearch.library.records import Changes, Filters, Hit, LibraryError, Photo, Status
+from clipsearch.library.records import Block, Changes, Entry, Filters, Hit, LibraryError, Photo, Status
 from clipsearch.library.rows import COLUMNS, as_photo, values, where
 from clipsearch.words import content_words
 
@@ -39,6 +39,10 @@ class SQLiteStore:
         """The contents that have features of a model."""
         sql = "SELECT content FROM feature JOIN model ON model.id = feature.model WHERE fingerprint = ?"
         return {str(content) for (content,) in self._database.all(sql, [fingerprint])}
+
+    def blocks(self, entries: list[Entry], fingerprint: str) -> Generator[Block]:
+        """All entries at once: a lock beside the file keeps other indexers away."""
+        yield Block(entries)
 
     def apply(self, changes: Changes, fingerprint: str) -> None:
         """Write changes, all of them or none."""

@@ -114,9 +114,8 @@ def show_filters(source: LibrarySource) -> None:
     """What narrows a search of the library."""
     try:
         folders = ["", *source.service.store.folders()]
-    except LibraryError as error:
-        st.warning(as_text(str(error)))
-        return
+    except LibraryError:  # which `show_library` tells
+        folders = [""]
     if written("folder") not in folders:  # a link may lead to any folder
         folders.append(written("folder"))
     st.session_state.folder = written("folder")

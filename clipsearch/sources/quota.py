@@ -95,6 +95,19 @@ class Quota:
                 self._used_up_until = 0.0
         return refused
 
+    def state(self) -> tuple[int, int | None, float, float]:
+        """The quota, what is left, and in how many seconds it is back and may be tried, for other servers."""
+        with self._lock:
+            now = time.monotonic()
+            return self._limit, self.remaining, self._used_up_until - now, self._next_probe - now
+
+    def take_over(self, limit: int, remaining: int | None, used_up_for: float, next_probe_in: float) -> None:
+        """Know what another server has learned."""
+        with self._lock:
+            now = time.monotonic()
+            self._limit, self.remaining = limit, remaining
+            self._used_up_until, self._next_probe = now + used_up_for, now + next_probe_in
+
 
 def _count(value: str | None) -> int | None:
     """A number from a header, which may hold anything."""

@@ -16,6 +16,7 @@ from clipsearch import http, limits
 from clipsearch.errors import UnsplashError
 from clipsearch.settings import UNSPLASH_KEYS, Settings
 from clipsearch.sources.quota import quota
+from clipsearch.sources.shared import read_quota, shared_reply, write_quota
 from clipsearch.types import Credit, Photo
 from clipsearch.unsplash_urls import PLUS_HOST, UNSPLASH_HOME, is_photo_url, page_on_unsplash
 
@@ -39,7 +40,9 @@ def call(
         raise CancelledError
     # Not in the session's own headers: the key would go to the image hosts too.
     headers = {"Authorization": f"Client-ID {settings.unsplash_access_key}", "Accept-Version": "v1"}
-    quota(settings).take(regular)
+    left = quota(settings)
+    read_quota(settings, left)
+    left.take(regular)
     url = settings.unsplash_api_url + path
     try:
         response, body = http.get(url, limits.MAX_REPLY_BYTES, limits.API_SECONDS, params, headers, cancelled)
@@ -51,8 +54,10 @@ def call(
         if error.response.status_code == 200:
             raise UnsplashError(UNREADABLE) from error
         response, body = error.response, b""
-    if quota(settings).learn(response, body):
-        raise quota(settings).used_up()
+    used_up = left.learn(response, body)
+    write_quota(settings, left)
+    if used_up:
+        raise left.used_up()
     if response.status_code == 401:
         raise UnsplashError(
             f"Unsplash did not accept the key. Please set UNSPLASH_ACCESS_KEY to an Access Key from {UNSPLASH_KEYS}"
@@ -79,7 +84,15 @@ def search_page(
 
     https://unsplash.com/documentation#search-photos
     """
-    reply = call(settings, "/search/photos", params, cancelled, regular)
+    with shared_reply(settings, params, cancelled) as shared:
+        reply = shared.content or call(settings, "/search/photos", params, cancelled, regular)
+        found = _photos(reply, settings)
+        shared.content = reply
+    return found
+
+
+def _photos(reply: Any, settings: Settings) -> tuple[list[Photo], int]:
+    """The photos of a reply, and how many pages there are. Raises UnsplashError."""
     try:
         results, pages = list(reply["results"]), reply.get("total_pages")
     except (AttributeError, KeyError, TypeError) as error:

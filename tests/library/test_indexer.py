@@ -420,12 +420,12 @@ def test_run_that_is_stopped_goes_on_later(folder: Path, store: Store, passes: P
 
 @pytest.mark.parametrize("moment", killed.MOMENTS)
 def test_killed_run_goes_on_and_encodes_at_most_one_batch_twice(
-    folder: Path, open_again: OpenStore, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
+    folder: Path, place: str, open_again: OpenStore, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     total = 60
     add_photos(folder, *(f"{number % 4}/{number}.jpg" for number in range(total)))
     log = tmp_path / "log"
-    arguments = [folder, tmp_path / "index.sqlite", log, moment]
+    arguments = [folder, place, log, moment]
     command = [sys.executable, "-m", "tests.support.killed", *map(str, arguments)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     assert ended.returncode == -9, ended.stderr

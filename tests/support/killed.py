@@ -1,14 +1,13 @@
 """A process that indexes a folder and kills itself: `python -m tests.support.killed FOLDER INDEX LOG MOMENT`.
 
 As each pass begins, it writes to LOG how many images the pass has, and how many features the index holds by then. The
-moment is one of MOMENTS.
+moment is one of MOMENTS, or another word for a process that goes on to the end.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
@@ -21,10 +20,11 @@ import numpy as np
 
 from clipsearch import encoding, limits
 from clipsearch.library.database import Database
+from clipsearch.library.database_postgres import PostgresDatabase
 from clipsearch.library.folder import Folder
 from clipsearch.library.indexer import Indexer
 from clipsearch.library.records import Details, Entry
-from clipsearch.library.store_sqlite import SQLiteStore
+from clipsearch.library.store import is_on_server, open_store
 
 MOMENTS = ("within a pass", "within a transaction", "after a transaction")
 PASSES = 3  # the process ends around the third pass
@@ -65,12 +65,13 @@ class Counted(Folder):
             self._changed.wait_for(lambda: self._read >= min(count, self.photos), PATIENCE)
 
 
-def main(folder: Path, index: Path, log: Path, moment: str) -> None:
+def main(folder: Path, index: str, log: Path, moment: str) -> None:
     """Index the folder until the moment comes. As with a real CLIP, photos are read faster than they are encoded."""
     passes = images = 0
     library = Counted(folder)
-    store = SQLiteStore(index)
-    transaction = Database.transaction
+    store = open_store(index, folder)
+    kind: Any = PostgresDatabase if is_on_server(index) else Database
+    transaction = kind.transaction
 
     def counted(model: object, pixels: np.ndarray) -> np.ndarray:
         nonlocal passes, images
@@ -80,24 +81,28 @@ def main(folder: Path, index: Path, log: Path, moment: str) -> None:
             print(len(pixels), len(store.encoded(MODEL)), file=file)
         if passes == PASSES and moment == "within a pass":
             die()
-        library.wait_for(images + 2 * limits.MAX_BATCH)
+        if not is_on_server(index):  # where another indexer may have the rest
+            library.wait_for(images + 2 * limits.MAX_BATCH)
         return encode(model, pixels)
 
+    def dies(when: str) -> bool:
+        return passes == PASSES and moment == when and threading.current_thread() is threading.main_thread()
+
     @contextmanager
-    def interrupted(database: Database) -> Iterator[sqlite3.Cursor]:
+    def interrupted(database: Any) -> Iterator[Any]:
         with transaction(database) as cursor:
             yield cursor
-            if passes == PASSES and moment == "within a transaction":
+            if dies("within a transaction"):
                 die()
-        if passes == PASSES and moment == "after a transaction":
+        if dies("after a transaction"):
             die()
 
     setattr(encoding, "encode_images", counted)  # noqa: B010, for the type checker
-    setattr(Database, "transaction", interrupted)  # noqa: B010
+    kind.transaction = interrupted
     model: Any = SimpleNamespace(resolution=RESOLUTION)
     Indexer(library, store, MODEL, lambda: model).run()
 
 
 if __name__ == "__main__":
     photos, file, passes_log, when = sys.argv[1:]
-    main(Path(photos), Path(file), Path(passes_log), when)
+    main(Path(photos), file, Path(passes_log), when)
