@@ -177,7 +177,7 @@ def test_api_that_never_answers_is_given_up(hanging: StandIn, monkeypatch: pytes
 
 
 def test_mistake_in_the_source_reaches_the_search(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any) -> None:
+    def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("a mistake")
 
     monkeypatch.setattr("clipsearch.sources.unsplash_api.search_page", broken)
