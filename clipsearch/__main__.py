@@ -19,8 +19,9 @@ from clipsearch import limits
 from clipsearch.concurrency import completed
 from clipsearch.doctor import print_report
 from clipsearch.errors import SearchError
+from clipsearch.library.base import Library, Progress
 from clipsearch.library.datasets import Dataset, import_published
-from clipsearch.library.indexer import Indexer, Library, Progress
+from clipsearch.library.indexer import Indexer
 from clipsearch.library.records import LibraryError
 from clipsearch.library.service import StoredLibrary, indexing, open_library
 from clipsearch.library.store import Store, open_store

@@ -13,9 +13,10 @@ from filelock import FileLock, Timeout
 
 from clipsearch import limits
 from clipsearch.errors import SearchError
+from clipsearch.library.base import Library, Progress
 from clipsearch.library.datasets import Dataset, is_dataset
 from clipsearch.library.folder import Folder
-from clipsearch.library.indexer import Indexer, Library, Progress
+from clipsearch.library.indexer import Indexer
 from clipsearch.library.records import LibraryError, Status, UnreachableError
 from clipsearch.library.store import Store, default_index, is_on_server, open_store
 from clipsearch.model.loader import Loading

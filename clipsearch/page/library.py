@@ -11,7 +11,7 @@ from PIL import Image
 from clipsearch import limits
 from clipsearch.errors import PhotoError, SearchError
 from clipsearch.images.sandbox import open_stranger
-from clipsearch.library.indexer import Progress
+from clipsearch.library.base import Progress
 from clipsearch.library.records import LibraryError
 from clipsearch.library.service import LibraryService, library_service
 from clipsearch.model.loader import models

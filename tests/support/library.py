@@ -13,9 +13,10 @@ from random import Random
 import pytest
 from PIL import Image
 
+from clipsearch.library.base import Library, Progress
 from clipsearch.library.datasets import Dataset
 from clipsearch.library.folder import Folder
-from clipsearch.library.indexer import Indexer, Library, Progress
+from clipsearch.library.indexer import Indexer
 from clipsearch.library.store import Store
 from clipsearch.model.encode import Model
 from clipsearch.model.loader import DEMO_MODEL, models
