@@ -45,3 +45,19 @@ def where(filters: Filters) -> tuple[str, list[object]]:
         comparison = {"landscape": "width > 1.15 * height", "portrait": "height > 1.15 * width"}
         conditions.append(comparison.get(filters.orientation, "width <= 1.15 * height AND height <= 1.15 * width"))
     return " AND ".join(conditions), parameters
+
+
+def top_folders(position: str) -> str:
+    """The query for the first folder of each path, with its slash. `position` is the database's name for `instr`.
+
+    It goes from one folder to the next in the index photo_folder, rather than over all photos.
+    """
+    folder = f"substr(path, 1, {position}(path, '/'))"
+    return f"""
+        WITH RECURSIVE top (folder) AS (
+            SELECT min({folder}) FROM photo WHERE {folder} > ''
+            UNION ALL
+            SELECT (SELECT min({folder}) FROM photo WHERE {folder} > folder) FROM top WHERE folder IS NOT NULL
+        )
+        SELECT folder FROM top WHERE folder IS NOT NULL
+    """

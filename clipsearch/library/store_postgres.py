@@ -13,7 +13,7 @@ from clipsearch import limits
 from clipsearch.library.claims_postgres import claimed_blocks
 from clipsearch.library.database_postgres import PostgresDatabase, is_conflict
 from clipsearch.library.records import Block, Changes, Details, Entry, Filters, Hit, LibraryError, Photo, Status
-from clipsearch.library.rows import COLUMNS, as_photo, values, where
+from clipsearch.library.rows import COLUMNS, as_photo, top_folders, values, where
 from clipsearch.library.text_postgres import decoded, encoded, tsquery, tsvector
 from clipsearch.library.vectors_postgres import Vectors, received, sent
 
@@ -192,7 +192,7 @@ class PostgresStore:
 
     def folders(self) -> list[str]:
         """The folders at the top of the library."""
-        return sorted(decoded(folder).removesuffix("/") for (folder,) in self._database.all(_TOP_FOLDERS))
+        return sorted(decoded(folder).removesuffix("/") for (folder,) in self._database.all(top_folders("strpos")))
 
     def mounts(self) -> set[str]:
         """The folders that were disks of their own at the last look."""
@@ -244,16 +244,6 @@ ON CONFLICT (path) DO UPDATE SET size = excluded.size, mtime = excluded.mtime
 _FEATURES = """
 SELECT vector FROM photo JOIN feature ON feature.content = photo.content JOIN model ON model.id = feature.model
 WHERE fingerprint = %s AND photo.id = %s ORDER BY square
-"""
-# Goes from one folder to the next in the index photo_folder.
-_TOP_FOLDERS = """
-WITH RECURSIVE top (folder) AS (
-    SELECT min(substr(path, 1, strpos(path, '/'))) FROM photo WHERE substr(path, 1, strpos(path, '/')) > ''
-    UNION ALL
-    SELECT (SELECT min(substr(path, 1, strpos(path, '/'))) FROM photo WHERE substr(path, 1, strpos(path, '/')) > folder)
-    FROM top WHERE folder IS NOT NULL
-)
-SELECT folder FROM top WHERE folder IS NOT NULL
 """
 _STATUS = """
 WITH chosen AS (SELECT id FROM model WHERE fingerprint = %(model)s)

@@ -12,7 +12,7 @@ import numpy as np
 from clipsearch.library.database import Database
 from clipsearch.library.matrix import Matrix
 from clipsearch.library.records import Block, Changes, Entry, Filters, Hit, LibraryError, Photo, Status
-from clipsearch.library.rows import COLUMNS, as_photo, values, where
+from clipsearch.library.rows import COLUMNS, as_photo, top_folders, values, where
 from clipsearch.words import content_words
 
 
@@ -137,7 +137,7 @@ class SQLiteStore:
 
     def folders(self) -> list[str]:
         """The folders at the top of the library."""
-        return sorted(str(folder).removesuffix("/") for (folder,) in self._database.all(_TOP_FOLDERS))
+        return sorted(str(folder).removesuffix("/") for (folder,) in self._database.all(top_folders("instr")))
 
     def mounts(self) -> set[str]:
         """The folders that were disks of their own at the last look."""
@@ -211,16 +211,6 @@ FROM feature NOT INDEXED CROSS JOIN photo INDEXED BY photo_content ON photo.cont
 _SEARCHABLE = """
 SELECT id FROM photo INDEXED BY photo_content
 WHERE EXISTS (SELECT 1 FROM feature WHERE model = ? AND feature.content = photo.content)
-"""
-# Goes from one folder to the next in the index photo_folder.
-_TOP_FOLDERS = """
-WITH RECURSIVE top (folder) AS (
-    SELECT min(substr(path, 1, instr(path, '/'))) FROM photo WHERE substr(path, 1, instr(path, '/')) > ''
-    UNION ALL
-    SELECT (SELECT min(substr(path, 1, instr(path, '/'))) FROM photo WHERE substr(path, 1, instr(path, '/')) > folder)
-    FROM top WHERE folder IS NOT NULL
-)
-SELECT folder FROM top WHERE folder IS NOT NULL
 """
 _UPSERT = (
     f"INSERT INTO photo ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
