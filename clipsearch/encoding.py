@@ -44,7 +44,7 @@ class Lane:
         self._first = self._last = 0.0  # when the first and the last of the waiting photos came
 
     def submit(self, pixels: np.ndarray) -> Future[np.ndarray]:
-        """The features (k, d) of a photo's squares, uint8 (k, 3, r, r), at most limits.MAX_BATCH, in one pass."""
+        """The features (k, d) of a photo's squares, uint8 (k, 3, r, r), all in one pass."""
         future: Future[np.ndarray] = Future()
         with self._batcher.changed:
             self._last = time.monotonic()
@@ -71,8 +71,8 @@ class Lane:
         return min(self._first + limits.PATIENCE, quiet)
 
     def take(self, count: int) -> Iterable[Work]:
-        """Photos that are still wanted, in order, with up to `count` images."""
-        while self.waiting and len(self.waiting[0][1]) <= count:
+        """Photos that are still wanted, in order, with up to `count` images. A batch takes any photo as its first."""
+        while self.waiting and (len(self.waiting[0][1]) <= count or count == limits.MAX_BATCH):
             future, pixels = self.waiting.popleft()
             self._images -= len(pixels)
             if future.set_running_or_notify_cancel():
@@ -109,7 +109,7 @@ class Batcher:
         now = time.monotonic()
         room = limits.MAX_BATCH
         for lane in sorted(self.lanes, key=lambda lane: lane.background):
-            if not room or lane.due() > now or (model and lane.model is not model):
+            if room <= 0 or lane.due() > now or (model and lane.model is not model):
                 continue
             taken = list(lane.take(room))
             room -= sum(len(pixels) for _, pixels in taken)

@@ -77,7 +77,7 @@ MAX_UPLOAD_BYTES = 100 * 2**20  # of one file
 
 # Encoding
 GOOD_BATCH = 5  # images; on a CPU, larger batches are hardly more efficient
-MAX_BATCH = 16  # images; after each batch other searches get their turn
+MAX_BATCH = 12  # images, or those of one photo; after each batch other searches get their turn
 PATIENCE = 0.05  # longest wait for more images before a batch starts
 PAUSE = 0.005  # a batch that is large enough starts after this much quiet
 HEARTBEAT = 0.1  # a running search reports its progress, and can be cancelled, this often

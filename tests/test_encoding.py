@@ -206,8 +206,8 @@ def test_large_search_does_not_hold_up_a_small_one(batcher: Batcher, passes: Pas
 
 def test_lanes_take_turns(batcher: Batcher, passes: Passes, model: Model) -> None:
     with passes.held(model):
-        futures = [one for start in (0, 60, 120) for one in submit(batcher.lane(model), *range(start, start + 32))]
-    results(futures)
+        lanes = [submit(batcher.lane(model), *range(start, start + 2 * limits.MAX_BATCH)) for start in (0, 60, 120)]
+    results([future for lane in lanes for future in lane])
     assert [batch[0] // 60 for batch in passes.batches[1:]] == [0, 1, 2, 0, 1, 2]
 
 
@@ -234,9 +234,9 @@ def test_photo_that_does_not_fit_keeps_its_turn(batcher: Batcher, passes: Passes
     with passes.held(model):
         lane = batcher.lane(model)
         many = [lane.submit(image(1, squares=5)) for _ in range(9)]
-        large = batcher.lane(model).submit(image(2, squares=limits.MAX_BATCH))
+        large = batcher.lane(model).submit(image(2, squares=limits.MAX_SQUARES))
     assert results([*many, large]) == [1] * 9 + [2]
-    assert passes.batches[2] == [2] * limits.MAX_BATCH  # after one pass of the others
+    assert passes.batches[2] == [2] * limits.MAX_SQUARES  # after one pass of the others, though larger than a batch
 
 
 # Cancellation

@@ -184,7 +184,7 @@ class Indexer:
         """Hand one batch to CLIP. What other indexers have encoded is taken from the index."""
         chosen: list[_Read] = []
         room = limits.MAX_BATCH
-        while ready and ready[0].pixels is not None and len(ready[0].pixels) <= room:
+        while ready and ready[0].pixels is not None and (not chosen or len(ready[0].pixels) <= room):
             room -= len(ready[0].pixels)
             chosen.append(ready.popleft())
         mine, encoded = block.claim([photo.content for photo in chosen])

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import cached_property, partial
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from clipsearch import Query, UnsplashSource, encoding, load_model, read_setting
 from clipsearch.model import encode
 from clipsearch.model.encode import forward_passes
 from tests.performance.article import Article
+from tests.performance.timing import medians
 from tests.performance.unsplash import Unsplash, new_words
 from tests.support.servers import TIMEOUT, Server
 
@@ -116,12 +116,7 @@ class Bench:
 
     def time(self, function: Callable[[], object]) -> float:
         """Median of the seconds that the function takes."""
-        times = []
-        for _ in range(self.runs):
-            begun = time.perf_counter()
-            function()
-            times.append(time.perf_counter() - begun)
-        return median(times)
+        return medians(function, runs=self.runs)[0]
 
 
 def browser() -> AbstractContextManager[Browser]:

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 from PIL import Image
@@ -35,6 +34,7 @@ from clipsearch.runtime import give_back_memory, usable_cores
 from tests.performance.library_page import page_complete
 from tests.performance.photos import noise
 from tests.performance.products import matrix_products
+from tests.performance.timing import medians
 from tests.support.checkpoints import save_safetensors, vit_b_32
 from tests.support.servers import megabytes
 
@@ -51,17 +51,6 @@ COMMON = "harbour"  # in 2 % of the titles
 def seconds(function: Callable[[], object], runs: int = RUNS) -> float:
     """Median of the seconds that it takes."""
     return medians(function, runs=runs)[0]
-
-
-def medians(*functions: Callable[[], object], runs: int = RUNS) -> list[float]:
-    """Medians of the seconds that each takes. They take turns, so that neighbours disturb all of them alike."""
-    times: list[list[float]] = [[] for _ in functions]
-    for _ in range(runs):
-        for function, taken in zip(functions, times, strict=True):
-            begun = time.perf_counter()
-            function()
-            taken.append(time.perf_counter() - begun)
-    return [median(taken) for taken in times]
 
 
 def show(case: str, text: str) -> None:
@@ -123,6 +112,7 @@ def indexing(folder: Path) -> Iterator[tuple[str, str]]:
         lambda: forward_passes.submit(plain).result(),
         decodes,
         lambda: forward_passes.submit(encode_images, model, pixels).result(),
+        runs=RUNS,
     )
     counts = (PHOTOS, len(few), len(pixels), len(pixels))
     indexed, one_by_one, decoded, passed = (time / count for time, count in zip(taken, counts, strict=True))

@@ -1,10 +1,13 @@
-"""The least that encoding can take: the matrix products of ViT-B/32 alone, which no implementation beats."""
+"""The least that encoding can take: the passes alone, and of ViT-B/32 the matrix products alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from clipsearch.model.encode import Model
+import numpy as np
+
+from clipsearch import limits
+from clipsearch.model.encode import Model, encode_images
 
 TOKENS, WIDTH, LAYERS = 50, 768, 12  # of ViT-B/32: 49 patches of 32 x 32 pixels, and the class token
 PATCH_VALUES = 3 * 32 * 32
@@ -34,3 +37,14 @@ def matrix_products(model: Model, count: int) -> Callable[[], None]:
                 torch.nn.functional.linear(left, right)
 
     return multiply
+
+
+def bare_passes(model: Model, count: int) -> Callable[[], None]:
+    """A function that encodes so many images, in batches as large as the app's, with nothing else to do."""
+    images = np.zeros((count, 3, model.resolution, model.resolution), np.uint8)
+
+    def encode() -> None:
+        for first in range(0, count, limits.MAX_BATCH):
+            encode_images(model, images[first : first + limits.MAX_BATCH])
+
+    return encode
