@@ -7,12 +7,15 @@ What differs from `clip.model`:
 - Layer norms compute in the precision of the weights; torch accumulates in fp32.
 - The vision blocks' weights are stored by columns: in bf16, the pass of ten images then takes a sixth less.
 - The last block computes only the token that becomes the features: the class token of an image, the end of a text.
-- A text ends at its end token. The mask is causal, so that the tokens after it change nothing.
+- A text ends soon after its end token. The mask is causal, so that the tokens after it change nothing. A few lengths
+  serve for all texts, because oneDNN, which multiplies for torch, keeps code of several MB for each shape it has seen.
 
 A ResNet's images go through clip's own modules.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from clip.model import CLIP, ResidualAttentionBlock, VisionTransformer
@@ -20,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812, its usual name
 
 QUICK_GELU = 1.702
+TEXT_LENGTHS = 16  # tokens; texts are encoded in multiples of it
 
 
 class Norm(nn.Module):
@@ -57,7 +61,7 @@ class Block(nn.Module):
             weight.data = weight.data.t().contiguous().t()
 
     def forward(self, tokens: Tensor, causal: bool = False, only: int | None = None) -> Tensor:
-        """All tokens (n, t, w), or only the one at a place (n, 1, w), which sees all of the others."""
+        """All tokens (n, t, w), or only the one at a place (n, 1, w). If `causal`, each sees those before it only."""
         normed = self.before_attention(tokens)
         if only is None:
             query, key, value = F.linear(normed, self.qkv_weight, self.qkv_bias).chunk(3, dim=-1)
@@ -66,6 +70,8 @@ class Block(nn.Module):
             tokens = tokens[:, only, :].unsqueeze(1)
             query = F.linear(normed[:, only, :].unsqueeze(1), self.qkv_weight[:width], self.qkv_bias[:width])
             key, value = F.linear(normed, self.qkv_weight[width:], self.qkv_bias[width:]).chunk(2, dim=-1)
+            if causal:
+                key, value = key[:, : only + 1], value[:, : only + 1]
         query, key, value = (self._split(part) for part in (query, key, value))
         attended = F.scaled_dot_product_attention(query, key, value, is_causal=causal and only is None)
         tokens = tokens + self.out(attended.transpose(1, 2).flatten(2))
@@ -139,11 +145,12 @@ class LeanCLIP(nn.Module):
         return torch.cat([self._encode_one(row) for row in tokens])
 
     def _encode_one(self, tokens: Tensor) -> Tensor:
-        length = int(tokens.argmax()) + 1
+        end = int(tokens.argmax())
+        length = min(len(tokens), math.ceil((end + 1) / TEXT_LENGTHS) * TEXT_LENGTHS)
         embedded = self.token_embedding(tokens[:length]).to(self.dtype) + self.positions[:length].to(self.dtype)
         states = embedded.unsqueeze(0)
         *first, last = self.blocks
         for block in first:
             states = block(states, causal=True)
-        features: Tensor = self.after(last(states, only=length - 1)[:, 0]) @ self.projection
+        features: Tensor = self.after(last(states, causal=True, only=end)[:, 0]) @ self.projection
         return features
