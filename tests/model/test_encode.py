@@ -1,13 +1,14 @@
 """CLIP's encoders: batches, texts of any kind, and devices that fail."""
 
 import copy
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 
-from clipsearch import ModelError
+from clipsearch import ModelError, limits
 from clipsearch.model.encode import Model, encode_images, encode_text
 from clipsearch.model.lean import LeanCLIP
 from tests.support.features import WORDS, sample_pixels
@@ -37,6 +38,20 @@ def test_tokens_beyond_77_are_ignored(model: Model) -> None:
     read = "snow " * 75
     np.testing.assert_array_equal(encode_text(model, read + "a dog"), encode_text(model, read))
     assert np.abs(encode_text(model, "snow " * 74 + "a dog") - encode_text(model, read)).max() > 1e-3
+
+
+def test_passes_have_few_shapes(model: Model) -> None:
+    """In bf16, every further shape would keep some MB for good."""
+    network = copy.deepcopy(model.network).bfloat16()
+    fast = replace(model, network=network, precision="bf16")
+    shapes: set[torch.Size] = set()
+    for part in (network.visual, network.blocks[0]):
+        part.register_forward_pre_hook(lambda _, arguments: shapes.add(arguments[0].shape))
+    for count in range(1, limits.MAX_BATCH + 1):
+        assert len(encode_images(fast, np.zeros((count, 3, model.resolution, model.resolution), np.uint8))) == count
+    for count in range(76):
+        encode_text(fast, "snow " * count)
+    assert len(shapes) <= 1 + limits.MAX_BATCH // 2 + 5
 
 
 # Devices that fail
