@@ -166,6 +166,7 @@ def siege(
             threads.submit(_search, tab, standin, Random(random.random()), end, end, warm)
     time.sleep(rest)
     result = Siege(Held.by(server.pid), failures=warm.failures)
+    print(f"Before hostile visitors: {result.before}", file=sys.stderr, flush=True)
     standin.fault(f"query={HANGING}", "hang", seconds=60)
     # Three bytes make four letters of base64, so that the words begin the same in every address.
     silent = base64.urlsafe_b64encode(SILENT.encode()[: len(SILENT) // 3 * 3]).decode()
