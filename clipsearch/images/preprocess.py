@@ -9,7 +9,7 @@ from PIL import Image
 
 from clipsearch import limits
 
-PREPROCESSING = 2  # raise this when a change here or in the indexer changes features: indexes are then encoded anew
+PREPROCESSING = 3  # raise this when a change here or in the indexer changes features: indexes are then encoded anew
 # Mean and standard deviation of CLIP's training images in red, green and blue, from OpenAI's clip.py.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)

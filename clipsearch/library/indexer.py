@@ -161,7 +161,8 @@ class Indexer:
                     entry = waiting.popleft()
                     reading[readers.submit(self._read, entry, resolution)] = entry
                 changes = Changes()
-                if ready and not encoding:
+                full = sum(len(photo.pixels) for photo in ready if photo.pixels is not None) >= limits.MAX_BATCH
+                if ready and not encoding and (full or not reading):
                     encoding = self._submit(ready, same, block, lane, changes)
                 pending: list[Future[Any]] = [*reading, *encoding]
                 done, _ = wait(pending, limits.HEARTBEAT, FIRST_COMPLETED)
@@ -273,7 +274,7 @@ class Indexer:
             return _Read(entry, content, details)  # touched: the index has its details
         if encoded and (path := self._take_gone(entry, content)):
             return _Read(entry, content, details, moved_from=path)  # the same
-        side = 2 * resolution
+        side = int(limits.INDEXED_SIDE * resolution)
         # As it is decoded, with a short side below twice this: to resample it twice would take a third of the decoding.
         image = open_stranger(data, side, 2 * side, describe=True)
         return _Read(entry, content, _described(details, image), None if encoded else squares(image, resolution))

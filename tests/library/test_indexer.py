@@ -410,7 +410,7 @@ def test_clip_that_fails_ends_the_run_and_keeps_what_is_done(
 
 def test_run_that_is_stopped_goes_on_later(folder: Path, store: Store, passes: Passes) -> None:
     add_photos(folder, *(f"{number}.jpg" for number in range(60)))
-    index(folder, store, stopped=lambda: passes.images >= 10)
+    index(folder, store, stopped=lambda: passes.images > limits.MAX_BATCH)
     done = len(store.known())
     assert 0 < done < 60
     progress = index(folder, store)

@@ -101,11 +101,12 @@ def indexing(folder: Path) -> Iterator[tuple[str, str]]:
             with torch.inference_mode():
                 network.encode_image(image)
 
-    pixels = np.concatenate([squares(open_photo(few[0], 2 * model.resolution), model.resolution)] * limits.MAX_BATCH)
+    side = int(limits.INDEXED_SIDE * model.resolution)
+    pixels = np.concatenate([squares(open_photo(few[0], side), model.resolution)] * limits.MAX_BATCH)
 
     def decodes() -> None:
         with ThreadPoolExecutor(usable_cores()) as cores:
-            list(cores.map(lambda path: open_photo(path.read_bytes(), 2 * model.resolution), paths[: len(pixels)]))
+            list(cores.map(lambda path: open_photo(path.read_bytes(), side), paths[: len(pixels)]))
 
     taken = medians(
         here,
