@@ -98,7 +98,7 @@ def model() -> Model:
 def features(source: LibrarySource, model: Model) -> dict[str, np.ndarray]:
     """What the index should hold, encoded here, by path."""
     found: dict[str, np.ndarray] = {}
-    side = 2 * model.resolution
+    side = int(limits.INDEXED_SIDE * model.resolution)
     for path in [*PHOTOS, "wide.png", "tall.png"]:
         image = open_stranger((source.service.library.root / path).read_bytes(), side, 2 * side)
         found[path] = encode_images(model, squares(image, model.resolution))
