@@ -19,6 +19,7 @@ from clipsearch.runtime import (
     give_back_memory,
     keep_freed_memory,
     let_threads_spin,
+    limit_arenas,
     usable_cores,
 )
 from tests.support.servers import ROOT
@@ -97,12 +98,8 @@ def test_allocator_keeps_freed_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _: libc)
     keep_freed_memory()
     assert given_back == [0]
-    trim_threshold, mmap_threshold, arena_max = -1, -3, -8  # as in glibc's malloc.h
-    assert parameters == {
-        trim_threshold: limits.TRIM_THRESHOLD,
-        mmap_threshold: limits.MMAP_THRESHOLD,
-        arena_max: limits.MALLOC_ARENAS,
-    }
+    trim_threshold, mmap_threshold = -1, -3  # as in glibc's malloc.h
+    assert parameters == {trim_threshold: limits.TRIM_THRESHOLD, mmap_threshold: limits.MMAP_THRESHOLD}
 
 
 @pytest.mark.parametrize("error", [OSError, TypeError, AttributeError])
@@ -111,6 +108,7 @@ def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch, error
         raise error
 
     monkeypatch.setattr(ctypes, "CDLL", fail)
+    limit_arenas()
     keep_freed_memory()
     give_back_memory()
 
@@ -133,7 +131,40 @@ print(full - kept, full - resident())
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc, whose memory is tuned")
+ALLOCATES = """
+import ctypes, sys, threading
+from clipsearch.runtime import limit_arenas
+
+limit_arenas()
+together = threading.Barrier(30)
+
+def allocate():
+    block = bytearray(5000)  # larger than what Python allocates without malloc
+    together.wait()
+
+threads = [threading.Thread(target=allocate) for _ in range(30)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+file = ctypes.c_void_p(libc.fopen(sys.argv[1].encode(), b"w"))
+libc.malloc_info(0, file)
+libc.fclose(file)
+"""
+
+needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc, whose memory is tuned")
+
+
+@needs_glibc
+def test_threads_share_few_arenas(tmp_path: Path) -> None:
+    report = tmp_path / "malloc.xml"
+    subprocess.run([sys.executable, "-c", ALLOCATES, report], cwd=ROOT, check=True, timeout=60)
+    assert 1 < report.read_text().count("<heap nr=") <= limits.MALLOC_ARENAS
+
+
+@needs_glibc
 def test_kept_memory_can_be_given_back() -> None:
     """200 MB below a block that is still in use, which therefore only `give_back_memory` can return."""
     command = [sys.executable, "-c", GIVES_BACK]

@@ -65,6 +65,7 @@ class Loading:
             self.model.set_exception(ModelError(problem))
 
     def _load(self, name: str, device: str, precision: str) -> Model:
+        runtime.limit_arenas()
         import_torch()
         import clip
         import torch
