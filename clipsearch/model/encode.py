@@ -61,7 +61,7 @@ def encode_images(model: Model, pixels: np.ndarray) -> np.ndarray:
 
     count = len(pixels)
     if model.precision == "bf16" and count > 1 and count % 2:
-        # oneDNN, which multiplies for torch, keeps about 10 MB of code for each number of images that it has seen.
+        # oneDNN, which multiplies for torch, keeps about 10 MB of code for each number of images that it meets.
         pixels = np.concatenate([pixels, pixels[-1:]])
 
     def forward() -> torch.Tensor:

@@ -7,8 +7,8 @@ What differs from `clip.model`:
 - Layer norms compute in the precision of the weights; torch accumulates in fp32.
 - The vision blocks' weights are stored by columns: in bf16, the pass of ten images then takes a sixth less.
 - The last block computes only the token that becomes the features: the class token of an image, the end of a text.
-- A text ends soon after its end token. The mask is causal, so that the tokens after it change nothing. A few lengths
-  serve for all texts, because oneDNN, which multiplies for torch, keeps code of several MB for each shape it has seen.
+- A text is cut soon after its end token. The mask is causal, so that the tokens after it change nothing. There are only
+  a few lengths: oneDNN, which multiplies for torch in bf16, keeps several MB of code for each shape that it meets.
 
 A ResNet's images go through clip's own modules.
 """
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812, its usual name
 
 QUICK_GELU = 1.702
-TEXT_LENGTHS = 16  # tokens; texts are encoded in multiples of it
+TEXT_STEP = 16  # tokens; the length of a text is a multiple of it
 
 
 class Norm(nn.Module):
@@ -61,7 +61,7 @@ class Block(nn.Module):
             weight.data = weight.data.t().contiguous().t()
 
     def forward(self, tokens: Tensor, causal: bool = False, only: int | None = None) -> Tensor:
-        """All tokens (n, t, w), or only the one at a place (n, 1, w). If `causal`, each sees those before it only."""
+        """All tokens (n, t, w), or only the one at a place (n, 1, w). If `causal`, each sees those up to itself."""
         normed = self.before_attention(tokens)
         if only is None:
             query, key, value = F.linear(normed, self.qkv_weight, self.qkv_bias).chunk(3, dim=-1)
@@ -146,7 +146,7 @@ class LeanCLIP(nn.Module):
 
     def _encode_one(self, tokens: Tensor) -> Tensor:
         end = int(tokens.argmax())
-        length = min(len(tokens), math.ceil((end + 1) / TEXT_LENGTHS) * TEXT_LENGTHS)
+        length = min(len(tokens), math.ceil((end + 1) / TEXT_STEP) * TEXT_STEP)
         embedded = self.token_embedding(tokens[:length]).to(self.dtype) + self.positions[:length].to(self.dtype)
         states = embedded.unsqueeze(0)
         *first, last = self.blocks

@@ -25,7 +25,6 @@ from tests.support.visitors import Tab, mistake, tabs, unfinished
 
 PAUSE = 6.0  # seconds from one search of a visitor to the next
 SLOW = 2.0  # seconds; 95 of 100 searches must be faster
-WARM = 30.0  # seconds that visitors search before what the server holds is first noted
 CALM = limits.VISITOR_WINDOW  # seconds that visitors search before the hostile ones come
 REST = limits.SESSION_GRACE + 3 * limits.FREE_PAUSE  # seconds until what closed tabs have held is freed
 RETURN_SECONDS = 300.0  # within which memory returns once the last tab is closed
@@ -154,18 +153,16 @@ def siege(
 ) -> Siege:
     """Search while hostile visitors do what they can, and see what the server holds afterwards. `log` is its log.
 
-    What it held before is noted after a while of searches, so that what these keep is not taken for an attack's.
     A `rest` shorter than REST, in seconds, makes a short trial, in which memory cannot return.
     """
     random = Random(seed)
     bombs()  # made before time counts
-    warm = Siege(Held.by(server.pid))
-    with tabs(server, sessions) as visitors, ThreadPoolExecutor(sessions) as threads:
-        end = time.monotonic() + min(WARM, seconds)
+    with tabs(server, sessions) as visitors:
         for tab in visitors:
-            threads.submit(_search, tab, standin, Random(random.random()), end, end, warm)
+            tab.visit(q=random.choice(WORDS), **{"in": "demo"})
+            tab.visit(q=random.choice(WORDS))
     time.sleep(rest)
-    result = Siege(Held.by(server.pid), failures=warm.failures)
+    result = Siege(Held.by(server.pid))
     print(f"Before hostile visitors: {result.before}", file=sys.stderr, flush=True)
     standin.fault(f"query={HANGING}", "hang", seconds=60)
     # Three bytes make four letters of base64, so that the words begin the same in every address.
