@@ -57,6 +57,16 @@ def test_phone_shows_one_order_with_two_photos_in_a_row(browser: Browser, standi
     page.close()
 
 
+def test_nothing_covers_the_words_on_a_phone(browser: Browser, app: str) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(app)
+    page.get_by_label("Search Image", exact=True).fill("automobile in the dark")
+    hint = page.get_by_test_id("InputInstructions")
+    expect(hint).to_be_attached()
+    expect(hint).to_be_hidden()
+    page.close()
+
+
 @pytest.mark.parametrize("width", [1440, 2560])
 def test_photos_of_the_last_row_are_not_stretched(browser: Browser, standin: StandIn, app: str, width: int) -> None:
     page = browser.new_page(viewport={"width": width, "height": 1400})
