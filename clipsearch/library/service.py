@@ -85,7 +85,8 @@ class LibraryService(StoredLibrary):
     @property
     def changing(self) -> bool:
         """Whether the index is growing, or is about to."""
-        return self._looking or self._look_now.is_set() or self._waiting
+        # In this order: `_run` sets `_looking` before it clears `_look_now`, so a request is never between the two.
+        return self._look_now.is_set() or self._looking or self._waiting
 
     def look_again(self) -> None:
         """Look over the library now rather than at the next turn."""
