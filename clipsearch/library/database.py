@@ -95,6 +95,17 @@ class Database:
                     cursor.execute("ROLLBACK")
                 raise
 
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Cursor]:
+        """Queries that all see the file as it is at the first of them."""
+        with self.connected() as connection:
+            cursor = connection.cursor()
+            cursor.execute("BEGIN")
+            try:
+                yield cursor
+            finally:
+                cursor.execute("ROLLBACK")
+
     def all(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
         """The rows that a statement returns."""
         with self.failures(), self.connected() as connection:

@@ -175,17 +175,28 @@ class SQLiteStore:
                 new = np.setdiff1d(stored, held)
                 matrix.reserve(len(new))
                 if len(new) > len(stored) // 4:
-                    self._load_all(matrix, model, set(new.tolist()))
+                    self._load_all(matrix, model, new)
                 else:
                     self._load(matrix, model, new.tolist())
             self._matrices[fingerprint] = matrix
 
-    def _load_all(self, matrix: Matrix, model: int, wanted: set[int] | None = None) -> None:
-        """Add all photos, or most: one pass over the features in the order in which they lie on the disk."""
-        with self._database.failures(), self._database.connected() as connection:
-            cursor = connection.execute(_ALL_FEATURES, [model])
+    def _load_all(self, matrix: Matrix, model: int, wanted: np.ndarray | None = None) -> None:
+        """Add all photos, or most of them.
+
+        Features and photos are matched by two indexes in the same order, and then read in the order in which they lie
+        in the file. One statement for both would look up each photo somewhere else.
+        """
+        with self._database.failures(), self._database.snapshot() as cursor:
+            matches = np.fromiter(cursor.execute(_MATCHES, [model]), [("row", np.int64), ("photo", np.int64)])
+            if wanted is not None:
+                matches = matches[np.isin(matches["photo"], wanted)]
+            matches = matches[np.argsort(matches["row"])]
+            cursor.execute("SELECT rowid, vectors FROM feature NOT INDEXED WHERE model = ? ORDER BY rowid", [model])
             while rows := cursor.fetchmany(READ_AT_ONCE):
-                matrix.add(rows if wanted is None else [row for row in rows if row[0] in wanted])
+                start = np.searchsorted(matches["row"], rows[0][0])
+                end = np.searchsorted(matches["row"], rows[-1][0], "right")
+                vectors = dict(rows)
+                matrix.add([(photo, vectors[row]) for row, photo in matches[start:end].tolist()])
 
     def _load(self, matrix: Matrix, model: int, wanted: list[int]) -> None:
         """Add some photos."""
@@ -203,11 +214,12 @@ class SQLiteStore:
 READ_AT_ONCE = 1_000  # photos, about 1 MB, which stays in the processor's cache
 IDS_AT_ONCE = 500  # in one statement; SQLite allows 32,766
 _FEATURES = "photo JOIN feature ON feature.content = photo.content JOIN model ON model.id = feature.model"
-_ALL_FEATURES = """
-SELECT photo.id, vectors
-FROM feature NOT INDEXED CROSS JOIN photo INDEXED BY photo_content ON photo.content = feature.content WHERE model = ?
+# Both indexes are in the order of the contents, so that neither statement reads a table.
+_MATCHES = """
+SELECT feature.rowid, photo.id
+FROM photo INDEXED BY photo_content CROSS JOIN feature INDEXED BY feature_content ON feature.content = photo.content
+WHERE feature.model = ?
 """
-# Both indexes are in the order of the contents, so that this reads neither table.
 _SEARCHABLE = """
 SELECT id FROM photo INDEXED BY photo_content
 WHERE EXISTS (SELECT 1 FROM feature WHERE model = ? AND feature.content = photo.content)
