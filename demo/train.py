@@ -56,6 +56,8 @@ STEPS = 7_500
 PEAK_RATE = 1.2e-3
 WARM_UP = 0.05  # of the steps
 WEIGHT_DECAY = 0.05
+# Without instructions for it, bf16 takes several times as long as fp32.
+HAS_BF16 = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 MAX_LOGIT_SCALE = math.log(100)
 SHIFT = 4  # pixels, the most by which a drawing is moved to either side in training
 SIZES = ((192, 144), (256, 192), (320, 240))  # pixels; shrunk to RESOLUTION like any photo
@@ -138,7 +140,7 @@ def contrastive_loss(model: CLIP, images: torch.Tensor, *captions: torch.Tensor)
     The mean over several sets of captions (tokens, one row per image) costs little more, as images are encoded once.
     """
     # Of flash attention the gradient alone takes two fifths of a step on a CPU.
-    with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+    with torch.autocast("cpu", torch.bfloat16, enabled=HAS_BF16), sdpa_kernel(SDPBackend.MATH):
         image_features = torch.cat([model.encode_image(part) for part in images.split(PART)])
         text_features = [model.encode_text(tokens) for tokens in captions]
     # In fp32 from here: the scale makes differences of bf16 large.
