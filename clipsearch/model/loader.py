@@ -7,12 +7,15 @@ QuickGELU; most that LAION trained use GELU, and score wrongly here without a me
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import sys
 import threading
 import time
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,7 +106,26 @@ def import_torch(delay: float | None = None) -> None:
         runtime.let_threads_spin()
         with runtime.garbage_collection_paused(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # clip imports pkg_resources, which warns that it is deprecated
-            import clip  # noqa: F401  # imports torch
+            with _transforms_only():
+                import clip  # noqa: F401  # imports torch
+
+
+@contextmanager
+def _transforms_only() -> Iterator[None]:
+    """Have clip import `torchvision.transforms`, which it uses, without the package around it.
+
+    That imports torchvision's models too, and with them torch's compiler, which takes 2 s and 90 MB.
+    """
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or "torchvision" in sys.modules:
+        yield
+        return
+    sys.modules["torchvision"] = importlib.util.module_from_spec(spec)  # knows its folder, and has run no code
+    try:
+        yield
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]  # whoever imports torchvision later gets all of it
 
 
 def _build(weights: Path, precision: str) -> CLIP:

@@ -11,6 +11,7 @@ import clip
 import numpy as np
 import pytest
 import torch
+from clip.model import CLIP
 from safetensors.torch import load_file, save_file
 
 from clipsearch import ModelError, SettingError, read_settings
@@ -18,7 +19,7 @@ from clipsearch.model.encode import Model
 from clipsearch.model.lean import LeanCLIP
 from clipsearch.model.loader import DEMO_MODEL, Loading, ModelStore, models
 from tests.model import NAME, TIMEOUT
-from tests.support.checkpoints import small_clip, small_resnet
+from tests.support.checkpoints import save_archive, save_safetensors, small_clip, small_resnet
 from tests.support.features import sample_features
 from tests.support.servers import ROOT
 from tests.support.standin import StandIn
@@ -270,5 +271,36 @@ def test_importing_torch_collects_no_garbage() -> None:
         gc.callbacks.append(lambda phase, info: collections.append(phase))
         import_torch(delay=0)
         print(len(collections) < 10, gc.isenabled(), "torch" in sys.modules, "GOMP_SPINCOUNT" in os.environ)
+    """)
+    assert output.split() == ["True"] * 4
+
+
+def test_torchvision_is_imported_completely_by_others() -> None:
+    output = run_in_new_process("""
+        from PIL import Image
+        from clipsearch.model.loader import import_torch
+
+        import_torch(delay=0)
+        import clip
+        print(clip.clip._transform(32)(Image.new("RGB", (64, 48))).shape == (3, 32, 32))
+        import torchvision
+        print(callable(torchvision.models.resnet18), callable(torchvision.transforms.Resize))
+    """)
+    assert output.split() == ["True"] * 3
+
+
+@pytest.mark.parametrize("make", [small_clip, small_resnet])
+def test_torchs_compiler_is_not_imported(make: Callable[[], CLIP], tmp_path: Path) -> None:
+    """It takes 2 s and 90 MB."""
+    save_safetensors(make(), tmp_path / "model.safetensors")
+    save_archive(make(), tmp_path / "model.pt")
+    output = run_in_new_process(f"""
+        import os, sys
+        from clipsearch.model.loader import models
+
+        os.environ["CLIP_ALLOW_ARCHIVE"] = "1"
+        for name in ("model.safetensors", "model.pt"):
+            print(models.get({str(tmp_path)!r} + "/" + name).model.result().network.resolution > 0)
+        print("torch" in sys.modules, "torch._dynamo" not in sys.modules)
     """)
     assert output.split() == ["True"] * 4
