@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -342,6 +342,15 @@ def test_names_that_the_terminal_cannot_show(
     assert json.loads(printed[1])[0]["path"] == name
 
 
+@pytest.fixture
+def keyboard() -> Iterator[None]:
+    """SIGINT as a terminal sends it: shells have what they start in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("keyboard")
 def test_interrupted_by_the_keyboard(
     folder: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

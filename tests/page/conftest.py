@@ -62,9 +62,11 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def context(browser: Browser) -> BrowserContext:
-    """One for all tests, so that the browser compiles Streamlit's scripts once."""
-    return browser.new_context(viewport={"width": 1440, "height": 1000})
+def context(browser: Browser, shared_standin: StandIn) -> BrowserContext:
+    """One for all tests, with a tab that keeps its process, so that the browser compiles Streamlit's scripts once."""
+    context = browser.new_context(viewport={"width": 1440, "height": 1000})
+    context.new_page().goto(shared_standin.url)
+    return context
 
 
 @pytest.fixture

@@ -23,10 +23,15 @@ needs_chromium = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="Chromiu
 
 @contextmanager
 def chromium(executable: str | None = CHROMIUM) -> Iterator[Browser]:
-    """A headless Chromium that contacts nobody on its own. None: the one that Playwright has downloaded."""
+    """A headless Chromium that contacts nobody on its own. None: the one that Playwright has downloaded.
+
+    The tabs of one context share a process, as all servers of the tests are one site.
+    """
     quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", *quiet])
+        browser = playwright.chromium.launch(
+            executable_path=executable, args=["--no-sandbox", "--process-per-site", *quiet]
+        )
         try:
             yield browser
         finally:
@@ -51,10 +56,14 @@ def photos(page: Page, column: str) -> Locator:
 
 def expect_results(page: Page, count: int = 10) -> None:
     """Wait until both columns show this many photos, and each has loaded."""
-    for column in ("semantic", "original"):
-        expect(photos(page, column)).to_have_count(count)
-        loaded = f"() => [...document.querySelectorAll('.st-key-photos-{column} img')].every(i => i.naturalWidth > 0)"
-        page.wait_for_function(loaded)
+    page.wait_for_function(_SHOWN, arg=count)
+
+
+# One look for everything: Playwright's own assertions look only once a second in the end.
+_SHOWN = """count => ["semantic", "original"].every(column => {
+  const photos = [...document.querySelectorAll(`.st-key-photos-${column} img`)];
+  return photos.length === count && photos.every(photo => photo.naturalWidth > 0);
+})"""
 
 
 def source_choice(page: Page, label: str) -> Locator:

@@ -18,6 +18,7 @@ from clipsearch.sources.unsplash import UnsplashSource
 from clipsearch.types import Query
 
 PATIENCE = 60.0  # seconds for what has to happen; no test waits as long as this
+LOOK = 0.002  # seconds between two looks for it, in which the other threads get the interpreter
 
 Steps = Generator[Progress, None, None]
 
@@ -67,6 +68,7 @@ def step_until(condition: Callable[[], bool], *searches: Steps) -> None:
         assert time.monotonic() < deadline
         for steps in searches:
             next(steps, None)
+        time.sleep(LOOK)
 
 
 def finish(steps: Steps) -> Progress:
