@@ -56,6 +56,8 @@ class Matrix:
         rows = [(id_, features, len(features) // (2 * self.dimensions)) for id_, features in photos]
         if not rows:
             return
+        import torch
+
         ids, parts, squares = zip(*rows, strict=True)
         counts = np.array(squares)
         added = np.frombuffer(b"".join(parts), np.float16).reshape(-1, self.dimensions)
@@ -67,10 +69,9 @@ class Matrix:
         self._square[start:end] = np.arange(len(added)) - np.repeat(counts.cumsum() - counts, counts)
         self._count[start:end] = np.repeat(counts, counts)
         self._alive[start:end] = True
-        exact = added.astype(
-            np.float32
-        )  # numpy, because torch's threads would wait for each other longer than this takes
-        self._lengths[start:end] = np.sqrt(np.einsum("ij,ij->i", exact, exact))
+        self._lengths[start:end] = torch.linalg.vector_norm(
+            self._features[start:end], dim=1, dtype=torch.float32
+        ).numpy()
         self._rows = end  # last, so that a search that runs meanwhile sees complete rows only
 
     def remove(self, ids: Sequence[int] | np.ndarray) -> None:

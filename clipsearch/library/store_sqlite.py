@@ -115,7 +115,8 @@ class SQLiteStore:
             # The plus keeps SQLite from searching the words once for every photo that passes the filters.
             sql += f" AND EXISTS (SELECT 1 FROM photo WHERE photo.id = +word.rowid AND {condition})"
             parameters += more
-        rows = self._database.all(f"{sql} ORDER BY rank LIMIT {int(count)}", parameters)
+        # The plus has SQLite keep the best only. FTS5 would sort all of them.
+        rows = self._database.all(f"{sql} ORDER BY +rank LIMIT {int(count)}", parameters)
         return [int(id_) for (id_,) in rows]
 
     def get(self, ids: Sequence[int]) -> list[Photo]:
