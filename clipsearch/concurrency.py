@@ -1,17 +1,21 @@
-"""Work that many visitors share: each result is computed once, and kept for a while."""
+"""Work that many visitors share: each result is computed once and kept for a while, by threads that come and go."""
 
 from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, ParamSpec, TypeVar
 from weakref import WeakSet
 
 from cachetools import TTLCache
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Shared(Future[Any]):
@@ -115,6 +119,48 @@ class SingleFlightCache:
         """Forget the results of every cache in this process."""
         for cache in list(cls._instances):
             cache.clear()
+
+
+class ElasticPool(Executor):
+    """Runs calls in threads that are started as they are needed, at most `size`, and that end when nothing waits.
+
+    Idle threads of a `ThreadPoolExecutor` would keep their stacks, and free memory that malloc holds for each thread.
+    The threads are daemons: the process can end during a call.
+    """
+
+    def __init__(self, size: int, name: str) -> None:
+        self._size, self._name = size, name
+        self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._threads = 0
+        self._lock = threading.Lock()
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """The future of a call, which waits for its turn. Raises RuntimeError if no thread can be started."""
+        future: Future[T] = Future()
+        with self._lock:
+            self._waiting.append((future, partial(fn, *args, **kwargs)))
+            if self._threads < self._size:
+                try:
+                    threading.Thread(target=self._work, name=self._name, daemon=True).start()
+                    self._threads += 1
+                except RuntimeError:
+                    if not self._threads:  # nobody else would make this call
+                        self._waiting.clear()
+                        raise
+        return future
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._threads -= 1
+                    return
+                future, call = self._waiting.popleft()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(call())
+                except BaseException as error:
+                    future.set_exception(error)
 
 
 def completed(result: Any) -> Future[Any]:

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from clipsearch.concurrency import SingleFlightCache, completed
+from clipsearch.concurrency import ElasticPool, SingleFlightCache, completed
+from tests.support.searches import until
 
 TIMEOUT = 10.0  # seconds
 
@@ -201,3 +202,56 @@ def test_unused_cache_is_freed_with_its_results() -> None:
 def test_completed_future_has_its_result() -> None:
     assert completed([1, 2]).result(0) == [1, 2]
     assert completed(None).done()
+
+
+# Threads
+
+
+def names() -> list[str]:
+    return [thread.name for thread in threading.enumerate()]
+
+
+def test_threads_are_as_many_as_needed_and_end_without_work() -> None:
+    pool, go = ElasticPool(2, "elastic"), threading.Event()
+    futures = [pool.submit(go.wait, TIMEOUT) for _ in range(5)]
+    assert names().count("elastic") == 2
+    go.set()
+    assert [future.result(TIMEOUT) for future in futures] == [True] * 5
+    until(lambda: "elastic" not in names())
+    assert pool.submit(pow, 2, 3).result(TIMEOUT) == 8
+
+
+def test_cancelled_call_is_not_made() -> None:
+    pool, go = ElasticPool(1, "elastic"), threading.Event()
+    made: list[int] = []
+    first, second, third = pool.submit(go.wait, TIMEOUT), pool.submit(made.append, 2), pool.submit(made.append, 3)
+    assert second.cancel()
+    go.set()
+    third.result(TIMEOUT)
+    assert first.done() and made == [3]
+
+
+def test_errors_are_those_of_the_call() -> None:
+    pool = ElasticPool(1, "elastic")
+    with pytest.raises(ZeroDivisionError):
+        pool.submit(divmod, 1, 0).result(TIMEOUT)
+    assert pool.submit(divmod, 7, 2).result(TIMEOUT) == (3, 1)
+
+
+def test_call_for_which_no_thread_can_be_started_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    pool, go = ElasticPool(2, "elastic"), threading.Event()
+    made: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            pool.submit(made.append, 1)
+    pool.submit(go.wait, TIMEOUT)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        second = pool.submit(made.append, 2)  # for the thread that there is
+    go.set()
+    second.result(TIMEOUT)
+    assert made == [2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Hashable
-from concurrent.futures import CancelledError, Future, InvalidStateError, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, InvalidStateError, wait
 from contextlib import suppress
 from functools import partial
 from urllib.parse import parse_qsl, urlsplit
@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 import requests
 
 from clipsearch import http, limits
-from clipsearch.concurrency import SingleFlightCache
+from clipsearch.concurrency import ElasticPool, SingleFlightCache
 from clipsearch.errors import PhotoError, UnsplashError
 from clipsearch.settings import UNSPLASH_KEYS, Settings
 from clipsearch.sources import unsplash_api
@@ -28,9 +28,9 @@ FILTERS = ("orientation", "color", "order_by", "content_filter", "lang")
 
 # (API, parameters) -> page of photos
 _replies = SingleFlightCache(limits.REPLIES_CACHED, limits.REPLY_LIFETIME)
-_searches = ThreadPoolExecutor(limits.API_CALLS, "search")
-_api_calls = ThreadPoolExecutor(limits.API_CALLS, "unsplash")
-_downloads = ThreadPoolExecutor(limits.DOWNLOADS, "photo")
+_searches = ElasticPool(limits.API_CALLS, "search")
+_api_calls = ElasticPool(limits.API_CALLS, "unsplash")
+_downloads = ElasticPool(limits.DOWNLOADS, "photo")
 
 
 class UnsplashSource(Source):
