@@ -119,4 +119,5 @@ EXPLANATIONS_CACHED = 1_000  # 200 bytes each, and 2 kB for the key
 TORCH_IMPORT_DELAY = 0.25  # the browser fetches the page's scripts first; importing torch would hold them up
 TRIM_THRESHOLD = 32 * 2**20  # bytes of free memory that malloc keeps, about one pass of MAX_BATCH images
 MMAP_THRESHOLD = 16 * 2**20  # bytes; larger blocks, such as Pillow's, go back to the system at once
+FREED_BLOCK = 256 * 2**10  # bytes; malloc looks for memory to return when it frees a block of more than 64 kB
 MALLOC_ARENAS = 4  # for all threads; each arena keeps some memory, and the default is eight per core

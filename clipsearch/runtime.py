@@ -6,6 +6,7 @@ import ctypes
 import gc
 import math
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -72,3 +73,29 @@ def give_back_memory() -> None:
     """Let glibc return free memory to the system, wherever it lies. It takes some milliseconds."""
     with suppress(AttributeError, OSError, TypeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
+        _trim_ends()
+
+
+def _trim_ends() -> None:
+    """Give back the free ends of all arenas, each up to limits.TRIM_THRESHOLD, which malloc_trim leaves as they are.
+
+    malloc looks at an arena's end when a large block of that arena is freed. New threads use all arenas in turn.
+    """
+    started = threading.Event()
+
+    def free_a_block() -> None:
+        started.wait()
+        bytearray(limits.FREED_BLOCK)
+
+    _mallopt(-1, 0)  # M_TRIM_THRESHOLD
+    threads = [threading.Thread(target=free_a_block) for _ in range(4 * limits.MALLOC_ARENAS)]
+    try:
+        with suppress(RuntimeError):  # no further thread can be started
+            for thread in threads:
+                thread.start()
+    finally:
+        started.set()
+        for thread in threads:
+            if thread.ident:
+                thread.join()
+        _mallopt(-1, limits.TRIM_THRESHOLD)

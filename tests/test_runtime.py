@@ -131,6 +131,32 @@ print(full - kept, full - resident())
 """
 
 
+GIVES_BACK_ENDS = """
+import re, threading
+from clipsearch.runtime import give_back_memory, keep_freed_memory, limit_arenas
+
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) // 1024
+
+def allocate():
+    [bytearray(100_000) for _ in range(200)]
+    together.wait()
+
+limit_arenas()
+keep_freed_memory()
+before = resident()
+together = threading.Barrier(4)
+threads = [threading.Thread(target=allocate) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+kept = resident()
+give_back_memory()
+print(kept - before, resident() - before)
+"""
+
+
 ALLOCATES = """
 import ctypes, sys, threading
 from clipsearch.runtime import limit_arenas
@@ -171,3 +197,12 @@ def test_kept_memory_can_be_given_back() -> None:
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
     without, given_back = map(int, printed.split())
     assert without < 50 and given_back > 150
+
+
+@needs_glibc
+def test_free_ends_of_all_arenas_are_given_back() -> None:
+    """Four threads that have freed 20 MB each, all of it at the end of an arena."""
+    command = [sys.executable, "-c", GIVES_BACK_ENDS]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
+    kept, after = map(int, printed.split())
+    assert kept > 15 and after < 5
