@@ -18,7 +18,8 @@ from clipsearch import http, limits, runtime
 from clipsearch.errors import SearchError
 from clipsearch.library.records import LibraryError
 from clipsearch.library.service import StoredLibrary
-from clipsearch.model.loader import choose_device, choose_precision, import_torch
+from clipsearch.model.device import choose_device, choose_precision
+from clipsearch.model.loader import import_torch
 from clipsearch.model.weights import fingerprint, locate_weights
 from clipsearch.settings import Settings, read_settings
 from clipsearch.sources import unsplash_api

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,11 +22,14 @@ from clipsearch.library.records import Filters, Hit, LibraryError
 from clipsearch.library.rows import where
 from clipsearch.library.text_postgres import encoded
 
+if TYPE_CHECKING:
+    import psycopg
+
 log = logging.getLogger(__name__)
 
 EXTRA_ROWS = 64  # candidates beyond the photos asked for, because one photo can have several rows
 HEADER = 4  # bytes before a vector's numbers, as the server sends it
-GRAPH_BYTES = 500  # of a vector in an HNSW index, beside its numbers
+GRAPH_BYTES = 1_000  # of a vector in an HNSW index with 24 links, beside its numbers, while it is built
 # Without iterative scans, a filter is applied to the first candidates only, and may leave none. Without sorts, the
 # planner takes the index whatever it guesses; it does not know how many photos a filter leaves.
 OPTIONS = """
@@ -38,6 +42,11 @@ EXTENDED = "(vector || ARRAY[sqrt(greatest(0, {longest} ^ 2 - l2_norm(vector) ^ 
 LONGEST = """
 UPDATE model SET longest = (SELECT round((%s * max(l2_norm(vector)))::numeric, 4) FROM feature WHERE model = %s)
 WHERE id = %s AND longest IS NULL
+"""
+# What a build needs, within the limit; a server that is set to more has more to give.
+MEMORY = """
+SELECT set_config('maintenance_work_mem', least(%s, greatest(%s, setting::int / 1024)) || 'MB', false)
+FROM pg_settings WHERE name = 'maintenance_work_mem'
 """
 SPARE = 1.05  # for vectors that are longer than those that were there when the index was built
 ALL = "feature WHERE model = {model} {among}"
@@ -158,15 +167,16 @@ class Vectors:
         """Build an index while searches and indexers go on. Of several processes, one does."""
         try:
             ((count,),) = self._database.all("SELECT count(*) FROM feature WHERE model = %s", [model])
-            megabytes = min(limits.HNSW_MEGABYTES, 64 + count * (2 * dimensions + GRAPH_BYTES) // 2**20)
             with self._database.failures(), self._database.alone() as connection:
                 mine = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
                 if mine != (True,) or self._is_complete(name):
                     return
-                connection.execute(f"SET maintenance_work_mem = '{megabytes}MB'")
+                needed = 64 + count * (2 * dimensions + GRAPH_BYTES) // 2**20
+                connection.execute(MEMORY, [needed, limits.HNSW_MEGABYTES])
                 connection.execute("SET statement_timeout = 0")
                 connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # of a process that was killed
                 connection.execute(LONGEST, [SPARE, model, model])
+                connection.add_notice_handler(_log_notice)
                 connection.execute(
                     f"CREATE INDEX CONCURRENTLY {name} ON feature USING hnsw"
                     f" ({self._indexed(model, dimensions, cosine)} halfvec_{'cosine' if cosine else 'ip'}_ops)"
@@ -182,6 +192,11 @@ class Vectors:
 def index_name(model: int, cosine: bool) -> str:
     """What a model's HNSW index is called."""
     return f"feature_{model}_{'cosine' if cosine else 'ip'}"
+
+
+def _log_notice(notice: psycopg.errors.Diagnostic) -> None:
+    """What the server says while it builds an index: that it lacks memory, and then takes many times as long."""
+    log.warning("While PostgreSQL builds an index: %s. %s", notice.message_primary, notice.message_hint or "")
 
 
 def _text(numbers: list[float]) -> str:

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipsearch import limits, runtime
-from clipsearch.errors import ModelError, SearchError, SettingError
+from clipsearch.errors import ModelError, SearchError
 from clipsearch.model.checkpoint import ForeignCheckpointError, build
+from clipsearch.model.device import choose_device, choose_precision
 from clipsearch.model.encode import Model, encode_images, encode_text, forward_passes
 from clipsearch.model.text import known_tokens
 from clipsearch.model.weights import find_weights, fingerprint
@@ -144,34 +145,6 @@ def _build(weights: Path, precision: str) -> CLIP:
             f"{weights.name} cannot be read as a CLIP checkpoint. Please set CLIP_MODEL to OpenAI's archive (.pt) or"
             " the same weights as .safetensors, or delete the file so that it is downloaded again."
         ) from error
-
-
-def choose_device(requested: str) -> str:
-    """The requested device; for "auto" the fastest there is. Raises SettingError."""
-    import torch
-
-    if requested == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(1, device=requested).cpu()
-        return requested
-    except Exception as error:  # of a different type for each device
-        raise SettingError(
-            f"CLIP_DEVICE is {requested!r}, which is not available here. Please set auto or cpu."
-        ) from error
-
-
-def choose_precision(requested: str, device: str) -> str:
-    """The requested precision; for "auto" the fastest that the device computes natively without changing the order."""
-    import torch
-
-    if requested != "auto":
-        return requested
-    if device.startswith("cuda"):
-        return "fp16"
-    capabilities = torch.cpu.get_capabilities()
-    native = device == "cpu" and any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return "bf16" if native else "fp32"
 
 
 class ModelStore:
