@@ -92,6 +92,19 @@ def test_index_of_vectors_is_built_when_there_are_many(
     until(lambda: postgres.execute(uses) != [(0,)])
 
 
+def test_log_says_that_an_index_of_vectors_takes_more_memory_than_allowed(
+    place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(limits, "REFRESH_PAUSE", 0.0)
+    monkeypatch.setattr(limits, "EXACT_BELOW", 200)
+    monkeypatch.setattr(limits, "HNSW_MEGABYTES", 1)
+    little = place.replace("options=", "options=-c%20maintenance_work_mem%3D1MB%20")
+    with closing(open_store(little, Path())) as store:
+        target = fill(store)[:1]
+        store.nearest(target, MODEL, 1)
+        until(lambda: "Increase maintenance_work_mem" in caplog.text)
+
+
 def test_any_text_comes_back(store: Store) -> None:
     odd = "a\0b\\c\\u0000\udc80é犬"
     entry = Entry(f"{odd}/{odd}.jpg", 1, 2)
