@@ -44,6 +44,13 @@ class Found:
     photos: list[Photo]
     by_relevance: bool = True  # whether the source's order says how well the photos fit the words
     notes: tuple[str, ...] = ()  # sentences about it for the visitor
+    further: tuple[str, ...] = ()  # ids of photos that come after these, in order, and are not shown
+
+    @property
+    def places(self) -> dict[str, int]:
+        """The photos' places, from 1, by id."""
+        ids = [*(photo.id for photo in self.photos), *self.further]
+        return {id_: place for place, id_ in enumerate(ids, start=1)}
 
 
 @dataclass(frozen=True, slots=True)

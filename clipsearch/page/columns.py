@@ -100,7 +100,7 @@ class SemanticColumn:
 
     def finish(self, progress: Progress) -> None:
         """Draw what stands below the pictures: how far each has moved, for one."""
-        places = {photo.id: place for place, photo in enumerate(progress.photos, start=1)}
+        places = progress.found.places if progress.found else {}
         compared = progress.photos and progress.found and progress.found.by_relevance
         for place, ((photo, _), card) in enumerate(zip(self._best, self._cards, strict=True)):
             note = movement(place + 1, places.get(photo.id)) if compared else ""

@@ -24,7 +24,7 @@ Row = dict[str, str | int | float]
 
 def ranking_rows(progress: Progress) -> list[Row]:
     """A row for each ranked photo: its ranks from 1, its score, and what is known of it."""
-    places = {photo.id: place for place, photo in enumerate(progress.photos, start=1)}
+    places = progress.found.places if progress.found else {}
     return [
         {
             "rank": rank,

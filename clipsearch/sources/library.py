@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -58,11 +57,11 @@ class LibrarySource(IndexedSource):
     def _find(self, query: Query) -> Found:
         try:
             ids = self.service.store.keywords(query.words, limits.KEYWORD_PLACES, _filters(query))
-            photos = self._photos(self.service.store.get(ids))
+            photos = self._photos(self.service.store.get(ids[: query.total]))
         except LibraryError as error:
             raise SearchError(str(error)) from error
         notes = () if photos else ("No name, title or keyword contains these words.",)
-        return Found(photos, notes=notes)
+        return Found(photos, notes=notes, further=tuple(map(str, ids[query.total :])))
 
     def nearest(
         self, target: np.ndarray, model: Model, query: Query, cosine: bool
@@ -132,8 +131,9 @@ def _filters(query: Query) -> Filters:
 
 def _photo(found: records.Photo) -> Photo:
     details = found.details
-    path = PurePosixPath(found.entry.path)
-    title = details.title or details.description or path.name
+    path = found.entry.path
+    name = path.rpartition("/")[2]
+    title = details.title or details.description or name
     credit = None
     if details.photographer:
         credit = Credit(details.photographer, details.photographer_url, "Unsplash", UNSPLASH_HOME)
@@ -143,7 +143,7 @@ def _photo(found: records.Photo) -> Photo:
         width=max(1, details.width),
         height=max(1, details.height),
         color=details.color,
-        note="" if details.url or str(path) == path.name == title else str(path),
+        note="" if details.url or path == name == title else path,
         credit=credit,
         url=resized(details.url, w=1080, fit="max", q=80, fm="jpg", cs="tinysrgb") if details.url else "",
         raw_url=details.url,

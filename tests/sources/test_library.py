@@ -283,6 +283,14 @@ def test_keywords_find_names_folders_titles_descriptions_and_keywords(source: Li
     assert sorted(by_keyword(source, "cats")) == sorted(["cat in the sea.jpg", "犬.jpg"])
 
 
+def test_places_are_known_beyond_the_photos_that_are_shown(source: LibrarySource) -> None:
+    everything = source.find(Query("winter chair")).result(20)
+    one = source.find(Query("winter chair", total=1)).result(20)
+    assert len(everything.photos) == len(one.places) == 2
+    assert one.photos == everything.photos[:1]
+    assert one.places == everything.places
+
+
 def test_nothing_found_by_keyword_is_said(source: LibrarySource) -> None:
     found = source.find(Query("zeppelin")).result(20)
     assert found == Found([], notes=("No name, title or keyword contains these words.",))
