@@ -43,7 +43,7 @@ LONGEST = """
 UPDATE model SET longest = (SELECT round((%s * max(l2_norm(vector)))::numeric, 4) FROM feature WHERE model = %s)
 WHERE id = %s AND longest IS NULL
 """
-# What a build needs, within the limit; a server that is set to more has more to give.
+# What a build needs, but no more than the limit, or than the server's own setting where that is higher.
 MEMORY = """
 SELECT set_config('maintenance_work_mem', least(%s, greatest(%s, setting::int / 1024)) || 'MB', false)
 FROM pg_settings WHERE name = 'maintenance_work_mem'
@@ -195,7 +195,7 @@ def index_name(model: int, cosine: bool) -> str:
 
 
 def _log_notice(notice: psycopg.errors.Diagnostic) -> None:
-    """What the server says while it builds an index: that it lacks memory, and then takes many times as long."""
+    """What the server says while it builds an index: that its memory is used up, and the rest takes longer."""
     log.warning("While PostgreSQL builds an index: %s. %s", notice.message_primary, notice.message_hint or "")
 
 

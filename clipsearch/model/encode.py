@@ -88,7 +88,8 @@ def _run(model: Model, forward: Callable[[], torch.Tensor]) -> np.ndarray:
 
     try:
         with torch.inference_mode():
-            features: np.ndarray = forward().float().cpu().numpy()
+            # A copy without the tensor: if another thread freed that while the process ends, it would abort.
+            features: np.ndarray = forward().float().cpu().numpy().copy()
         if not np.isfinite(features).all():
             raise ModelError(
                 f"CLIP returned numbers that are not finite. Please set CLIP_PRECISION to fp32 instead of"

@@ -30,6 +30,14 @@ def test_any_text_has_features(model: Model, text: str) -> None:
     assert np.isfinite(features).all()
 
 
+def test_features_hold_no_tensor(model: Model) -> None:
+    """A tensor that a thread frees while the process ends aborts the process."""
+    for features in (encode_text(model, WORDS), encode_images(model, sample_pixels(model.resolution))):
+        while isinstance(features.base, np.ndarray):
+            features = features.base
+        assert features.base is None
+
+
 def test_blanks_make_no_difference(model: Model) -> None:
     np.testing.assert_array_equal(encode_text(model, f"  {WORDS} ".replace(" ", "\n ")), encode_text(model, WORDS))
 

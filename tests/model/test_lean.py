@@ -78,6 +78,18 @@ def test_lower_precision_hardly_turns_features(full_size: CLIP, dtype: torch.dty
             assert cosines(ours, theirs).min() > 0.9999
 
 
+def test_order_of_weights_in_memory_suits_the_processor_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, features = small_clip(), []
+    for native in (False, True):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda native=native: {"amx_bf16": native})
+        ours = lean(network, torch.bfloat16)
+        assert any(not tensor.is_contiguous() for tensor in ours.visual.parameters()) == native
+        assert all(tensor.is_contiguous() for tensor in lean(network).parameters())
+        with torch.inference_mode():
+            features.append(ours.encode_image(images(network, 2)).float())
+    torch.testing.assert_close(*features, atol=0.02, rtol=0.02)
+
+
 @pytest.mark.parametrize("make", [small_clip, small_resnet])
 def test_weights_are_taken_over_rather_than_copied(make: Callable[[], CLIP]) -> None:
     network = make()
