@@ -17,18 +17,28 @@ from clipsearch.types import Query
 
 
 def show_search_box() -> None:
-    """The box for the words. Enter or the button starts a search; leaving the box does not."""
-    st.session_state.q = written("q")
+    """The box for the words. Enter or the button starts a search; leaving the box does not.
+
+    A page that stays open while its server restarts, or while another server takes over, can bring words to a new
+    session. Callbacks are not called there.
+    """
+    new = "q" not in st.session_state
+    if not new:
+        st.session_state.q = written("q")
     with st.form("search", border=False):
         box, button = st.columns([12, 1], vertical_alignment="bottom", gap="small")
         box.text_input(
             "Search Image",
+            written("q") if new else "",
             key="q",
             type="search",
             max_chars=limits.MAX_QUERY_CHARS,
             placeholder="Describe the picture that you are looking for",
         )
-        button.form_submit_button("Search", type="primary", on_click=follow, args=("q",), width="stretch")
+        sent = button.form_submit_button("Search", type="primary", on_click=follow, args=("q",), width="stretch")
+    if sent and new:
+        follow("q")
+        st.rerun()
 
 
 def show_sources(sources: Sequence[Source]) -> Source:

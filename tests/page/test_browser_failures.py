@@ -1,6 +1,7 @@
 """A search that fails in Chromium takes nothing away, and old photos never stand under new words."""
 
 import re
+from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
@@ -10,11 +11,12 @@ from tests.support.browser import (
     open_details,
     photos,
     screenshot,
+    search_box,
     search_for,
     source_choice,
     upload,
 )
-from tests.support.servers import ROOT
+from tests.support.servers import ROOT, free_port, served
 from tests.support.standin import StandIn
 
 pytestmark = needs_chromium
@@ -120,3 +122,20 @@ def test_details_of_the_previous_result_open(page: Page, standin: StandIn, app: 
     expect(page.get_by_text(PREVIOUS)).to_be_visible()
     dialog = open_details(page, 0)
     expect(dialog.get_by_text("place 1 of 10, before")).to_be_visible()
+
+
+def test_words_typed_after_the_server_has_restarted_are_searched(page: Page, tmp_path: Path) -> None:
+    """The page stays open meanwhile. The new server knows nothing of it but what it sends."""
+    port = free_port()
+    state = page.get_by_test_id("stApp")
+    with served(tmp_path, {}, port=port) as server:
+        page.goto(f"{server.url}/?q=boat")
+        expect_results(page)
+    expect(state).not_to_have_attribute("data-test-connection-state", "CONNECTED")
+    with served(tmp_path, {}, port=port):
+        expect(state).to_have_attribute("data-test-connection-state", "CONNECTED")
+        search_for(page, "automobile in the dark")
+        page.wait_for_url("**/?q=automobile+in+the+dark")
+        expect_results(page)
+        expect(search_box(page)).to_have_value("automobile in the dark")
+        expect(page).to_have_title("automobile in the dark - CLIP")

@@ -78,9 +78,11 @@ class Server:
 
 
 @contextmanager
-def served(folder: Path, settings: Mapping[str, str], script: Path = ROOT / "streamlitapp.py") -> Iterator[Server]:
+def served(
+    folder: Path, settings: Mapping[str, str], script: Path = ROOT / "streamlitapp.py", port: int = 0
+) -> Iterator[Server]:
     """The app in a new process, with these settings and no secrets file. Its log goes into `folder`."""
-    port = free_port()
+    port = port or free_port()
     url = f"http://127.0.0.1:{port}"
     options = {
         "server.address": "127.0.0.1",

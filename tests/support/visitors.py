@@ -217,8 +217,8 @@ def mistake(screen: Screen, standin: StandIn, parameters: Mapping[str, str]) -> 
     if screen.sentences:
         return f"the page says {screen.sentences}"
     (box,) = (text for text in screen.all("text_input") if text.label == "Search Image")
-    if box.value != parameters["q"]:
-        return f"the search box says {box.value!r}"
+    if (text := box.value if box.set_value else box.default) != parameters["q"]:
+        return f"the search box says {text!r}"
     query = {"query": parameters["q"]} | {name: parameters[name] for name in ("orientation",) if name in parameters}
     count = int(parameters.get("n", "10"))
     expected = [(parameters["q"], number) for number in standin.found(query, 0, count)[1]]
