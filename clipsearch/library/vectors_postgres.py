@@ -34,8 +34,8 @@ GRAPH_BYTES = 1_000  # of a vector in an HNSW index with 24 links, beside its nu
 # planner takes the index whatever it guesses; it does not know how many photos a filter leaves.
 OPTIONS = """
 SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan', 'relaxed_order', true),
-       set_config('hnsw.max_scan_tuples', %s, true), set_config('hnsw.scan_mem_multiplier', '8', true),
-       set_config('enable_sort', 'off', true)
+       set_config('hnsw.max_scan_tuples', %s, true), set_config('hnsw.scan_mem_multiplier', '1', true),
+       set_config('work_mem', %s || 'MB', true), set_config('enable_sort', 'off', true)
 """
 # The candidates first, then the photos that show them: copies share their features.
 EXTENDED = "(vector || ARRAY[sqrt(greatest(0, {longest} ^ 2 - l2_norm(vector) ^ 2))]::float8[]::halfvec)"
@@ -112,12 +112,13 @@ class Vectors:
     def _candidates(self, sql: str, parameters: list[object], indexed: bool) -> list[tuple[int, int, int, str, bytes]]:
         with self._database.failures(), self._database.transaction() as cursor:
             if indexed:
-                cursor.execute(OPTIONS, [str(limits.HNSW_SEARCH), str(limits.HNSW_VISITS)])
+                settings = (limits.HNSW_SEARCH, limits.HNSW_VISITS, limits.HNSW_SCAN_MEGABYTES)
+                cursor.execute(OPTIONS, [str(setting) for setting in settings])
             return cursor.execute(sql, parameters, binary=True).fetchall()
 
     def _is_large(self, model: int) -> bool:
         """Whether a model has so many features that an index of them helps."""
-        if model not in self._large and self._due(model, limits.REFRESH_PAUSE):
+        if model not in self._large and self._due(model, limits.RESCAN_PAUSE):  # counting a million takes 0.1 s
             sql = "SELECT count(*) FROM (SELECT FROM feature WHERE model = %s LIMIT %s) few"
             if self._database.all(sql, [model, limits.EXACT_BELOW]) == [(limits.EXACT_BELOW,)]:
                 self._large.add(model)
@@ -128,7 +129,7 @@ class Vectors:
         if not condition:
             return True
         sql = f"SELECT count(*) FROM (SELECT FROM photo WHERE {condition} LIMIT %s) few"
-        return self._database.all(sql, [*parameters, limits.EXACT_BELOW]) == [(limits.EXACT_BELOW,)]
+        return self._database.all(sql, [*parameters, limits.FILTERED_EXACT_BELOW]) == [(limits.FILTERED_EXACT_BELOW,)]
 
     def _expression(self, model: int, dimensions: int, cosine: bool) -> str:
         """What the HNSW index is on, or nothing if it is not there yet. Then somebody begins to build it."""

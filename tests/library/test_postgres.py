@@ -65,7 +65,7 @@ def best(features: np.ndarray, target: np.ndarray, cosine: bool, folder: str, co
 def test_index_of_vectors_is_built_when_there_are_many(
     store: Store, place: str, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, cosine: bool
 ) -> None:
-    monkeypatch.setattr(limits, "REFRESH_PAUSE", 0.0)
+    monkeypatch.setattr(limits, "RESCAN_PAUSE", 0.0)
     features = fill(store)
     target = features[:1] + 1
     name = f"feature_1_{'cosine' if cosine else 'ip'}"
@@ -82,6 +82,7 @@ def test_index_of_vectors_is_built_when_there_are_many(
     assert exact == best(features, target, cosine, "", 100)
     assert not postgres.execute(uses)
     monkeypatch.setattr(limits, "EXACT_BELOW", 200)
+    monkeypatch.setattr(limits, "FILTERED_EXACT_BELOW", 200)
     assert found(100) == exact
     until(lambda: bool(postgres.execute(uses)))
     assert len(set(found(100)) & set(exact)) >= 98
@@ -95,7 +96,7 @@ def test_index_of_vectors_is_built_when_there_are_many(
 def test_log_says_that_an_index_of_vectors_takes_more_memory_than_allowed(
     place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(limits, "REFRESH_PAUSE", 0.0)
+    monkeypatch.setattr(limits, "RESCAN_PAUSE", 0.0)
     monkeypatch.setattr(limits, "EXACT_BELOW", 200)
     monkeypatch.setattr(limits, "HNSW_MEGABYTES", 1)
     little = place.replace("options=", "options=-c%20maintenance_work_mem%3D1MB%20")
