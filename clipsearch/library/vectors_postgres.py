@@ -28,14 +28,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EXTRA_ROWS = 64  # candidates beyond the photos asked for, because one photo can have several rows
+FILTERED_ROWS = 16  # times as many, where a filter that many photos pass is applied to the best, which is faster
 HEADER = 4  # bytes before a vector's numbers, as the server sends it
 GRAPH_BYTES = 1_000  # of a vector in an HNSW index with 24 links, beside its numbers, while it is built
+# Where the best do not fit into this memory, PostgreSQL sorts all vectors on disk, which takes ten times as long.
+SORTING = "SELECT set_config('work_mem', %s || 'MB', true)"
 # Without iterative scans, a filter is applied to the first candidates only, and may leave none. Without sorts, the
 # planner takes the index whatever it guesses; it does not know how many photos a filter leaves.
 OPTIONS = """
 SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan', 'relaxed_order', true),
-       set_config('hnsw.max_scan_tuples', %s, true), set_config('hnsw.scan_mem_multiplier', '1', true),
-       set_config('work_mem', %s || 'MB', true), set_config('enable_sort', 'off', true)
+       set_config('hnsw.max_scan_tuples', %s, true), set_config('hnsw.scan_mem_multiplier', '8', true),
+       set_config('enable_sort', 'off', true)
 """
 # The candidates first, then the photos that show them: copies share their features.
 EXTENDED = "(vector || ARRAY[sqrt(greatest(0, {longest} ^ 2 - l2_norm(vector) ^ 2))]::float8[]::halfvec)"
@@ -79,15 +82,17 @@ class Vectors:
         condition, parameters = where(filters)
         parameters = [encoded(one) if isinstance(one, str) else one for one in parameters]
         condition = condition.replace("?", "%s")
-        indexed = self._is_large(model) and self._passes_many(condition, parameters)
-        expression = self._expression(model, dimensions, cosine) if indexed else ""
+        many = not condition or self._passes_many(condition, parameters)
+        expression = self._expression(model, dimensions, cosine) if many and self._is_large(model) else ""
         rows = count + EXTRA_ROWS
+        if condition and many and not expression:
+            rows *= FILTERED_ROWS
         while count:
             text, extended = (_text([*target[0].tolist(), *more]) for more in ([], [] if cosine else [0]))
+            early = bool(condition and (expression or not many))
             near = (NEAR if expression else ALL).format(
                 model=model,
-                among=f"AND EXISTS (SELECT 1 FROM photo WHERE photo.content = feature.content AND {condition})"
-                * bool(condition),
+                among=f"AND EXISTS (SELECT 1 FROM photo WHERE photo.content = feature.content AND {condition})" * early,
                 indexed=expression,
                 operator="<=>" if cosine else "<#>",
                 reach=max(rows, limits.HNSW_REACH),
@@ -99,7 +104,7 @@ class Vectors:
                 condition=f"AND {condition}" * bool(condition),
             )
             targets = [extended, text] if expression else [text]
-            found = self._candidates(sql, [*parameters, *targets, *parameters], bool(expression))
+            found = self._candidates(sql, [*early * parameters, *targets, *parameters], bool(expression))
             complete = len({(content, square) for _, square, _, content, _ in found}) < rows
             hits = _scored([row for row in found if row[0] is not None], target, count, cosine)
             if len(hits) == count or (complete and not expression):
@@ -111,9 +116,9 @@ class Vectors:
 
     def _candidates(self, sql: str, parameters: list[object], indexed: bool) -> list[tuple[int, int, int, str, bytes]]:
         with self._database.failures(), self._database.transaction() as cursor:
+            cursor.execute(SORTING, [limits.SEARCH_MEGABYTES])
             if indexed:
-                settings = (limits.HNSW_SEARCH, limits.HNSW_VISITS, limits.HNSW_SCAN_MEGABYTES)
-                cursor.execute(OPTIONS, [str(setting) for setting in settings])
+                cursor.execute(OPTIONS, [str(limits.HNSW_SEARCH), str(limits.HNSW_VISITS)])
             return cursor.execute(sql, parameters, binary=True).fetchall()
 
     def _is_large(self, model: int) -> bool:
@@ -125,11 +130,9 @@ class Vectors:
         return model in self._large
 
     def _passes_many(self, condition: str, parameters: list[object]) -> bool:
-        """Whether so many photos pass a filter that an exact search among them takes long."""
-        if not condition:
-            return True
+        """Whether so many photos pass a filter that finding them first would take longer than the search."""
         sql = f"SELECT count(*) FROM (SELECT FROM photo WHERE {condition} LIMIT %s) few"
-        return self._database.all(sql, [*parameters, limits.FILTERED_EXACT_BELOW]) == [(limits.FILTERED_EXACT_BELOW,)]
+        return self._database.all(sql, [*parameters, limits.FILTERED_FIRST_BELOW]) == [(limits.FILTERED_FIRST_BELOW,)]
 
     def _expression(self, model: int, dimensions: int, cosine: bool) -> str:
         """What the HNSW index is on, or nothing if it is not there yet. Then somebody begins to build it."""

@@ -122,6 +122,11 @@ def measure(store: Store, count: int, again: Store | None = None) -> Iterator[tu
         yield "  recall of the first 100", f"{mean(recall):.1f}, at least {min(recall)}"
     limits.EXACT_BELOW = exact_below
     yield "in one of 100 folders", milliseconds(lambda: store.nearest(words[0], MODEL, FIRST, False, Filters("7")))
+    landscape = Filters(orientation="landscape")
+    yield (
+        "with a filter that all photos pass",
+        milliseconds(lambda: store.nearest(words[0], MODEL, FIRST, False, landscape)),
+    )
     yield "keywords, a word in 2 % of the photos", milliseconds(lambda: store.keywords(COMMON, 1000))
     yield "keywords, a word in 98 %", milliseconds(lambda: store.keywords("sea", 1000))
     store.apply(Changes(failed=[(Entry("a file"), "is empty")]), MODEL)
