@@ -31,7 +31,7 @@ EXTRA_ROWS = 64  # candidates beyond the photos asked for, because one photo can
 FILTERED_ROWS = 16  # times as many, where a filter that many photos pass is applied to the best, which is faster
 HEADER = 4  # bytes before a vector's numbers, as the server sends it
 GRAPH_BYTES = 1_000  # of a vector in an HNSW index with 24 links, beside its numbers, while it is built
-# Where the best do not fit into this memory, PostgreSQL sorts all vectors on disk, which takes ten times as long.
+# Where the best do not fit into this memory, PostgreSQL sorts all vectors on disk, which takes four times as long.
 SORTING = "SELECT set_config('work_mem', %s || 'MB', true)"
 # Without iterative scans, a filter is applied to the first candidates only, and may leave none. Without sorts, the
 # planner takes the index whatever it guesses; it does not know how many photos a filter leaves.
@@ -123,7 +123,7 @@ class Vectors:
 
     def _is_large(self, model: int) -> bool:
         """Whether a model has so many features that an index of them helps."""
-        if model not in self._large and self._due(model, limits.RESCAN_PAUSE):  # counting a million takes 0.1 s
+        if model not in self._large and self._due(model, limits.RESCAN_PAUSE):  # it reads all of them
             sql = "SELECT count(*) FROM (SELECT FROM feature WHERE model = %s LIMIT %s) few"
             if self._database.all(sql, [model, limits.EXACT_BELOW]) == [(limits.EXACT_BELOW,)]:
                 self._large.add(model)
